@@ -1,0 +1,21 @@
+"""The one exception that reaches users: what is wrong, with which value, and how to fix it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in what the user asked for.
+
+    The command line prints it as ``pes-rl: error: ...`` and exits with code 2; the Python API
+    raises it as it is. Messages name the field, the value and the fix in at most three lines.
+    """
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'X'?"`` for the known name nearest to ``name``, or an empty string."""
+    by_lower = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    return f"; did you mean '{by_lower[close[0]]}'?" if close else ""

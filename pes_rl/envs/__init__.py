@@ -1,0 +1,1 @@
+"""Environments: task definitions, and one runner per engine."""

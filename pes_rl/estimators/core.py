@@ -1,0 +1,214 @@
+"""The core shared by every estimator: antithetic pairs, their clocks, and the gradient.
+
+An estimator makes two decisions: when a pair draws new noise, and what multiplies the segment's
+loss. Both are in `NoiseRule`; the rest, here, is the same for all of them.
+
+Notation (Vicol, Metz and Sohl-Dickstein 2021, section 3, with N counting antithetic *pairs*):
+theta [P] are the parameters, sigma is ``perturb_std``, eps_i [P] is pair i's standard normal noise
+and its members run with theta + sigma eps_i and theta - sigma eps_i. L_i+ and L_i- are the two
+members' losses over one segment, summed over the steps they lived. A segment contributes
+
+    g = 1 / (2 sigma N) * sum_i w_i (L_i+ - L_i-)
+
+to the gradient of the smoothed loss; contributions of one pair, summed over its whole episode at
+fixed theta, are unbiased for every rule but truncated ES. N counts idle pairs too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pes_rl.estimators.shaping import RunningScale, Shaping
+
+Array = jax.Array
+_NOISE, _STAGGER = 0, 1  # random streams
+_FOREVER = jnp.iinfo(jnp.int32).max
+
+
+class NoiseRule(NamedTuple):
+    """What distinguishes one estimator from another.
+
+    Attributes:
+      period: env steps for which one draw is held, counted on the pair's own clock; None holds it
+        for the whole episode.
+      accumulate: whether the segment's loss is multiplied by the sum of all noise drawn since the
+        episode began (True) or by the noise in force (False).
+    """
+
+    period: int | None
+    accumulate: bool
+
+
+class EstimatorState(NamedTuple):
+    """Everything an estimator carries from one segment to the next, for N pairs.
+
+    Attributes:
+      key: key data of the noise stream; it never changes.
+      noise: [N, P] noise in force.
+      accumulator: [N, P] sum of the noise drawn in this episode; [N, 0] where the rule needs none.
+      draws: int32 [N], noise draws made so far; never restarts.
+      clock: int32 [N], env steps since the pair's episode began; 0 asks for a restart.
+      limit: int32 [N], clock at which the present episode is truncated.
+      scale: running scale of segment losses, used by ``running-std`` shaping.
+    """
+
+    key: Array
+    noise: Array
+    accumulator: Array
+    draws: Array
+    clock: Array
+    limit: Array
+    scale: RunningScale
+
+
+class Perturbation(NamedTuple):
+    """What a runner needs for one segment: noise [N, P], restart bool [N], step_limit int32 [N]."""
+
+    noise: Array
+    restart: Array
+    step_limit: Array
+
+
+class Segment(NamedTuple):
+    """What a runner reports of one segment, all [N, 2], the second axis being the sign (+, -).
+
+    Attributes:
+      loss: sum of the losses of the steps the member lived in this segment.
+      steps: env steps the member lived in this segment; 0 for one that had ended before.
+      ended: whether the member has terminated, in this segment or earlier in its episode.
+      invalid: whether its simulation became unstable in this segment.
+    """
+
+    loss: Array
+    steps: Array
+    ended: Array
+    invalid: Array
+
+
+class Info(NamedTuple):
+    """Diagnostics of one update: invalid members, and whether shaping zeroed the update."""
+
+    invalid_particles: Array
+    zero_update: Array
+
+
+class Estimator(NamedTuple):
+    """A triple of pure functions.
+
+    Attributes:
+      init: ``(key, theta) -> state``; theta gives the length and the dtype of the noise.
+      perturb: ``(state) -> (Perturbation, state)``; draws noise where a pair's clock says so.
+      gradient: ``(state, segment) -> (gradient [P], state, Info)``; advances the clocks.
+      segment_length: K, env steps per segment.
+      perturb_std: sigma.
+    """
+
+    init: Callable[[Any, Array], EstimatorState]
+    perturb: Callable[[EstimatorState], tuple[Perturbation, EstimatorState]]
+    gradient: Callable[[EstimatorState, Segment], tuple[Array, EstimatorState, Info]]
+    segment_length: int
+    perturb_std: float
+
+
+def members(theta: Array, noise: Array, perturb_std: float) -> Array:
+    """Parameters [N, 2, P] of both members: theta + sigma eps and theta - sigma eps."""
+    step = jnp.asarray(perturb_std, noise.dtype) * noise
+    return jnp.stack([theta + step, theta - step], axis=1)
+
+
+def first_limits(key: Array, num_pairs: int, segment_length: int, horizon: int) -> Array:
+    """Lengths [N] of the pairs' first episodes that spread their clocks over the horizon.
+
+    Stratified multiples of the segment length in a random order: truncations like any other, so
+    no burn-in is needed.
+    """
+    segments = -(-horizon // segment_length)
+    strata = (jnp.arange(num_pairs, dtype=jnp.int32) * segments) // num_pairs + 1
+    return jnp.minimum(jax.random.permutation(key, strata) * segment_length, horizon)
+
+
+def make_estimator(
+    rule: NoiseRule,
+    num_pairs: int,
+    perturb_std: float,
+    segment_length: int,
+    horizon: int | None,
+    shaping: Shaping,
+    staggered: bool,
+) -> Estimator:
+    """Assemble an estimator from its rule.
+
+    Args:
+      rule: when noise is drawn and what multiplies the loss.
+      num_pairs: N, antithetic pairs (2N particles).
+      perturb_std: sigma, standard deviation of the perturbations.
+      segment_length: K, env steps per segment.
+      horizon: T, env steps after which an episode is truncated; None for an endless problem.
+      shaping: how segment losses become utilities.
+      staggered: shorten the pairs' first episodes so that their clocks are spread over the horizon.
+    """
+    full_length = _FOREVER if horizon is None else horizon
+
+    def init(key: Any, theta: Array) -> EstimatorState:
+        stream = jax.random.fold_in(key, _NOISE)
+        limit = jnp.full(num_pairs, full_length, jnp.int32)
+        if staggered and horizon is not None:
+            stagger_key = jax.random.fold_in(key, _STAGGER)
+            limit = first_limits(stagger_key, num_pairs, segment_length, horizon)
+        zeros = jnp.zeros((num_pairs, theta.size), theta.dtype)
+        return EstimatorState(
+            key=jax.random.key_data(stream),
+            noise=zeros,
+            accumulator=zeros if rule.accumulate else zeros[:, :0],
+            draws=jnp.zeros(num_pairs, jnp.int32),
+            clock=jnp.zeros(num_pairs, jnp.int32),
+            limit=limit,
+            scale=RunningScale.empty(),
+        )
+
+    def perturb(state: EstimatorState) -> tuple[Perturbation, EstimatorState]:
+        restart = state.clock == 0
+        draw = restart if rule.period is None else state.clock % rule.period == 0
+        noise = jnp.where(draw[:, None], _fresh_noise(state), state.noise)
+        accumulator = state.accumulator
+        if rule.accumulate:
+            kept = jnp.where(restart[:, None], 0, accumulator)
+            accumulator = jnp.where(draw[:, None], kept + noise, kept)
+        plan = Perturbation(noise, restart, _step_limit(state))
+        draws = state.draws + draw.astype(jnp.int32)
+        return plan, state._replace(noise=noise, accumulator=accumulator, draws=draws)
+
+    def gradient(state: EstimatorState, segment: Segment) -> tuple[Array, EstimatorState, Info]:
+        valid = ~segment.invalid.any(axis=1)
+        live = (segment.steps > 0) & valid[:, None]
+        delta, count, scale, zero = shaping.differences(segment.loss, live, state.scale)
+        weight = state.accumulator if rule.accumulate else state.noise
+        total = jnp.matmul(delta.astype(weight.dtype), weight)
+        grad = total / jnp.asarray(2 * perturb_std * count, weight.dtype)
+        clock = state.clock + _step_limit(state)
+        over = segment.ended.all(axis=1) | (clock >= state.limit) | ~valid
+        state = state._replace(
+            clock=jnp.where(over, 0, clock),
+            limit=jnp.where(over, full_length, state.limit).astype(jnp.int32),
+            scale=scale,
+        )
+        return grad, state, Info(segment.invalid.sum(dtype=jnp.int32), zero)
+
+    def _fresh_noise(state: EstimatorState) -> Array:
+        """Noise [N, P] keyed by pair and draw count, so it does not depend on placement."""
+        key = jax.random.wrap_key_data(state.key)
+
+        def one(pair: Array, draw: Array) -> Array:
+            pair_key = jax.random.fold_in(jax.random.fold_in(key, pair), draw)
+            return jax.random.normal(pair_key, state.noise.shape[1:], state.noise.dtype)
+
+        return jax.vmap(one)(jnp.arange(num_pairs, dtype=jnp.int32), state.draws)
+
+    def _step_limit(state: EstimatorState) -> Array:
+        return jnp.minimum(segment_length, state.limit - state.clock).astype(jnp.int32)
+
+    return Estimator(init, perturb, gradient, segment_length, perturb_std)

@@ -1,0 +1,124 @@
+"""Lift a JAX problem written for one particle to a population of antithetic pairs.
+
+A problem is two pure functions of one particle, unbatched:
+
+    init(key, theta) -> carry
+    step(key, theta, carry) -> (carry, Step(loss, done))
+
+Both members of a pair get the same keys: common random numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from pes_rl.estimators.core import Perturbation, Segment, members
+
+Array = jax.Array
+Carry = Any
+_RESET, _STEP = 0, 1  # random streams
+
+
+class Step(NamedTuple):
+    """Outcome of one env step: scalar loss, and whether the episode has terminated with it."""
+
+    loss: Array
+    done: Array
+
+
+class Problem(Protocol):
+    """An unrolled computation, for one particle with parameters theta [P]."""
+
+    def init(self, key: Any, theta: Array) -> Carry:
+        """Start state of an episode."""
+        ...
+
+    def step(self, key: Any, theta: Array, carry: Carry) -> tuple[Carry, Step]:
+        """Advance the computation by one step."""
+        ...
+
+
+class ParticleState(NamedTuple):
+    """Carries of all members [N, 2, ...], their ended flags [N, 2], and per-pair counters [N]."""
+
+    key: Array
+    carry: Carry
+    ended: Array
+    episodes: Array
+    steps: Array
+
+
+class Runner(NamedTuple):
+    """``init(key, theta) -> state`` and ``unroll(theta, plan, state) -> (segment, state)``."""
+
+    init: Any
+    unroll: Any
+
+
+def lift(problem: Problem, num_pairs: int, segment_length: int, perturb_std: float) -> Runner:
+    """Vectorise a problem over N pairs and scan it over segments of K steps.
+
+    A member that terminates is absorbing: its carry stands still and it adds no loss until both
+    members of its pair restart. A non-finite loss marks the member invalid and ends it.
+    """
+    pairs = jnp.arange(num_pairs, dtype=jnp.int32)
+    both = lambda f, key_axis=0: jax.vmap(jax.vmap(f, (None, 0)), (key_axis, 0))  # noqa: E731
+    advance_all = jax.vmap(jax.vmap(problem.step, (None, 0, 0)), (0, 0, 0))
+
+    def keys(state: ParticleState, stream: int, counter: Array) -> Array:
+        base = jax.random.fold_in(jax.random.wrap_key_data(state.key), stream)
+        fold = jax.vmap(lambda i, c: jax.random.fold_in(jax.random.fold_in(base, i), c))
+        return fold(pairs, counter)
+
+    def init(key: Any, theta: Array) -> ParticleState:
+        zeros = jnp.zeros(num_pairs, jnp.int32)
+        state = ParticleState(
+            jax.random.key_data(key), None, jnp.zeros((num_pairs, 2), bool), zeros, zeros
+        )
+        blank = both(problem.init)(
+            keys(state, _RESET, zeros), jnp.broadcast_to(theta, (num_pairs, 2, theta.size))
+        )
+        return state._replace(carry=blank)
+
+    def unroll(theta: Array, plan: Perturbation, state: ParticleState):
+        particles = members(theta, plan.noise, perturb_std)
+        fresh = both(problem.init)(keys(state, _RESET, state.episodes), particles)
+        state = state._replace(
+            carry=_where(plan.restart[:, None], fresh, state.carry),
+            ended=state.ended & ~plan.restart[:, None],
+            episodes=state.episodes + plan.restart.astype(jnp.int32),
+        )
+
+        def one_step(loop, j):
+            state, loss, steps, invalid = loop
+            live = ~state.ended & (j < plan.step_limit)[:, None]
+            step_keys = keys(state, _STEP, state.steps)
+            carry, out = advance_all(step_keys, particles, state.carry)
+            bad = live & ~jnp.isfinite(out.loss)
+            loss = loss + jnp.where(live & ~bad, out.loss, 0)
+            state = state._replace(
+                carry=_where(live, carry, state.carry),
+                ended=state.ended | (live & out.done) | bad,
+                steps=state.steps + 1,
+            )
+            return (state, loss, steps + live.astype(jnp.int32), invalid | bad), None
+
+        blank = jnp.zeros((num_pairs, 2))
+        loop = (state, blank.astype(theta.dtype), blank.astype(jnp.int32), blank.astype(bool))
+        loop, _ = jax.lax.scan(one_step, loop, jnp.arange(segment_length, dtype=jnp.int32))
+        state, loss, steps, invalid = loop
+        return Segment(loss, steps, state.ended, invalid), state
+
+    return Runner(init, unroll)
+
+
+def _where(mask: Array, new: Any, old: Any) -> Any:
+    """Choose between two trees of arrays [N, 2, ...] by a mask [N, 2] or [N, 1]."""
+
+    def pick(a: Array, b: Array) -> Array:
+        return jnp.where(mask.reshape(*mask.shape, *(1,) * (a.ndim - 2)), a, b)
+
+    return jax.tree.map(pick, new, old)

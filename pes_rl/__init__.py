@@ -1,3 +1,39 @@
 """Train control policies with online evolution strategies."""
 
-__version__ = "0.1.0"
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pes_rl.api import train
+    from pes_rl.evaluation import evaluate
+    from pes_rl.policy_io import load_policy
+
+    __version__: str
+
+__all__ = ["__version__", "evaluate", "load_policy", "train"]
+
+# No submodule may be called train, evaluate or load_policy: importing it would set the package's
+# attribute of that name to the module, in place of the function.
+_PUBLIC = {
+    "train": "pes_rl.api",
+    "evaluate": "pes_rl.evaluation",
+    "load_policy": "pes_rl.policy_io",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that ``import pes_rl`` and ``pes-rl --help`` stay instant."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("pes-rl")  # pyproject.toml is the one place that states it
+    if name in _PUBLIC:
+        from importlib import import_module
+
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,111 @@
+"""From text to values: one set of rules for flags, YAML scalars and Python arguments."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pes_rl.errors import UserError
+
+_NULL = ("", "~", "null", "none")
+
+
+def is_null(value: Any) -> bool:
+    """Whether ``value`` or its text means "not set"."""
+    return value is None or (isinstance(value, str) and value.lower() in _NULL)
+
+
+def is_literal(kind: Any) -> bool:
+    """Whether ``kind`` is a choice among fixed names."""
+    return get_origin(kind) is Literal
+
+
+def parse_value(kind: Any, value: Any) -> Any:
+    """``value`` as ``kind``; a ValueError says in words what was expected."""
+    if get_origin(kind) in (Union, UnionType):
+        return None if is_null(value) else parse_value(get_args(kind)[0], value)
+    if is_literal(kind):
+        if value not in get_args(kind):
+            raise ValueError("one of " + ", ".join(get_args(kind)))
+        return value
+    if get_origin(kind) is tuple:
+        items = re.split(r"[,\s]+", value.strip("[]() ")) if isinstance(value, str) else value
+        if not isinstance(items, Sequence):
+            raise ValueError("a list of whole numbers")
+        return tuple(_whole(item) for item in items)
+    return {int: _whole, float: _number, bool: _truth, str: _text}[kind](value)
+
+
+def _whole(value: Any) -> int:
+    """2000000, 500_000, 2e6 and their texts; never a fraction, a boolean or an infinity."""
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        number = value if isinstance(value, int) else Decimal(str(value))
+        # The bound comes first: int(Decimal("1e999999999")) would never end.
+        if not abs(number) < 2**63 or number != int(number):
+            raise ValueError
+        return int(number)
+    except (ValueError, ArithmeticError):  # Decimal's errors are arithmetic ones
+        raise ValueError("a whole number") from None
+
+
+def _number(value: Any) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError("a finite number")
+    return number
+
+
+def _truth(value: Any) -> bool:
+    text = str(value).lower()
+    if text not in ("true", "false"):
+        raise ValueError("true or false")
+    return text == "true"
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("a name")
+    return value
+
+
+def read_yaml(path: Path, source: str) -> dict[str, Any]:
+    """A mapping from a file; scalars stay text, so that flags and files follow the same rules."""
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.BaseLoader)
+        document = yaml.load(text, Loader=yaml.BaseLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise UserError(f"cannot read {source}: {reason}") from None
+    except yaml.YAMLError as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
+        problem = getattr(error, "problem", None) or "unreadable"
+        raise UserError(f"{source} is not valid YAML (line {line}): {problem}") from None
+    if document in (None, ""):
+        return {}
+    if not isinstance(document, dict) or not isinstance(node, yaml.MappingNode):
+        raise UserError(f"{source} must hold `key: value` lines, such as `num_pairs: 16`")
+    _refuse_duplicates(node, source)
+    return document
+
+
+def _refuse_duplicates(mapping: Any, source: str) -> None:
+    """YAML readers keep the last of two equal keys silently."""
+    keys = [key.value for key, _ in mapping.value]
+    for key, inner in mapping.value:
+        if keys.count(key.value) > 1:
+            raise UserError(f"{source} gives {key.value!r} more than once; keep one")
+        if inner.id == "mapping":
+            _refuse_duplicates(inner, source)

@@ -1,0 +1,150 @@
+"""Gymnasium's MuJoCo tasks on MuJoCo's own batched C engine (`mujoco.batch.Batch`)."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+from mujoco.batch import Batch
+
+from pes_rl.envs.quiet import silence_mujoco
+from pes_rl.envs.simulator import Transition
+from pes_rl.envs.task import Task
+from pes_rl.policies.action import ActionSpec
+
+_UNSTABLE = [
+    int(mujoco.mjtWarning.mjWARN_BADQPOS),
+    int(mujoco.mjtWarning.mjWARN_BADQVEL),
+    int(mujoco.mjtWarning.mjWARN_BADQACC),
+]
+
+
+def load_model(task: Task) -> mujoco.MjModel:
+    """The task's model, read from Gymnasium's assets without importing Gymnasium."""
+    spec = importlib.util.find_spec("gymnasium")
+    assert spec is not None and spec.submodule_search_locations
+    assets = Path(spec.submodule_search_locations[0]) / "envs" / "mujoco" / "assets"
+    silence_mujoco()
+    return mujoco.MjModel.from_xml_path(os.fspath(assets / task.model_file))
+
+
+class _Rows:
+    """MjData fields of some of the particles; a full selection reads the live views themselves."""
+
+    def __init__(self, fields: dict[str, np.ndarray], rows: np.ndarray | None):
+        self._fields, self._rows = fields, rows
+
+    def __getattr__(self, name: str) -> np.ndarray:
+        field = self._fields[name]
+        return field if self._rows is None else field[self._rows]
+
+
+class MujocoSimulator:
+    """``num_particles`` copies of a task, stepped on ``num_threads`` threads.
+
+    Results do not depend on the number of threads or on which rows are stepped together.
+    """
+
+    exact = True
+
+    def __init__(self, task: Task, num_particles: int, num_threads: int = 1):
+        self.task = task
+        self.model = load_model(task)
+        self.observation_size = task.observation_size
+        low, high = self.model.actuator_ctrlrange.T
+        self.action = ActionSpec("box", self.model.nu, tuple(low), tuple(high))
+        # Contact forces are computed after the step, on data that only a persistent batch keeps.
+        self._batch = Batch(
+            self.model, num_particles, nthread=num_threads, persistent=task.contact_forces
+        )
+        self._batch.reset()
+        names = {"qpos", "qvel", *task.fields} - {"cfrc_ext"}
+        self._fields = {name: self._batch.bind(name) for name in names}
+        if task.contact_forces:
+            self._fields["cfrc_ext"] = np.zeros((num_particles, self.model.nbody, 6))
+            self._scratch = mujoco.MjData(self.model)
+        self._ctrl = self._batch.bind("ctrl")
+        self._warnings = self._batch.warning[:, :, 1]  # how often each kind was raised
+        self._all = np.arange(num_particles)
+        self._tracked = np.array(task.track(np, self.model, _Rows(self._fields, None)))
+
+    def reset(self, rows: np.ndarray, rngs: Sequence[np.random.Generator]) -> np.ndarray:
+        """Start new episodes in ``rows``; observations [R, O]."""
+        task = self.task
+        uniforms = np.stack([rng.random(task.num_uniforms) for rng in rngs])
+        normals = np.stack([rng.standard_normal(task.num_normals) for rng in rngs])
+        return self.reset_to(rows, *task.reset(np, self.model, uniforms, normals))
+
+    def reset_to(self, rows: np.ndarray, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
+        """Start new episodes in ``rows`` at given positions and velocities."""
+        self._batch.reset(rows, stage=mujoco.mjtStage.mjSTAGE_NONE)
+        self._fields["qpos"][rows] = qpos
+        self._fields["qvel"][rows] = qvel
+        self._batch.forward(rows)
+        self._warnings[rows] = 0
+        if self.task.contact_forces:
+            self._fields["cfrc_ext"][rows] = 0
+        data = _Rows(self._fields, rows)
+        self._tracked[rows] = self.task.track(np, self.model, data)
+        return self.task.observe(np, self.model, data)
+
+    def step(self, rows: np.ndarray, action: np.ndarray) -> Transition:
+        """Advance ``rows`` by one env step."""
+        task, model = self.task, self.model
+        everyone = len(rows) == len(self._all)
+        ids = None if everyone else rows
+        if everyone:
+            self._ctrl[:] = action
+        else:
+            self._ctrl[rows] = action
+        self._batch.step(ids, nstep=task.frame_skip)
+        if task.contact_forces:
+            self._update_contact_forces(rows)
+        data = _Rows(self._fields, ids)
+        observation = task.observe(np, model, data)
+        before = self._tracked if everyone else self._tracked[rows]
+        reward, terminated = task.reward(np, model, before, data, action)
+        after = task.track(np, model, data)
+        if everyone:
+            self._tracked[:] = after
+        else:
+            self._tracked[rows] = after
+        return Transition(observation, reward, terminated, self._unstable(rows, observation))
+
+    def _update_contact_forces(self, rows: np.ndarray) -> None:
+        forces, scratch = self._fields["cfrc_ext"], self._scratch
+        for row in rows:
+            self._batch.get_data(row, scratch)
+            mujoco.mj_rnePostConstraint(self.model, scratch)
+            forces[row] = scratch.cfrc_ext
+
+    def _unstable(self, rows: np.ndarray, observation: np.ndarray) -> np.ndarray:
+        """Rows that MuJoCo warned about (it resets them by itself) or that observe non-finite."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            finite = np.isfinite(np.add.reduce(observation, axis=None))
+        if finite and not self._warnings.any():
+            return _none(len(rows))
+        warned = self._warnings[rows][:, _UNSTABLE].any(axis=1)
+        return warned | ~np.isfinite(observation).all(axis=1)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Physics state rows, and what the next reward needs to know of the present state."""
+        return {"physics": self._batch.state.copy(), "tracked": self._tracked.copy()}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Continue from what `state` returned."""
+        self._batch.state[:] = state["physics"]
+        self._tracked[:] = state["tracked"]
+
+
+@functools.lru_cache(maxsize=64)
+def _none(count: int) -> Any:
+    mask = np.zeros(count, bool)
+    mask.flags.writeable = False
+    return mask

@@ -1,0 +1,76 @@
+"""Pieces that several tasks share. Arrays are indexed from the right, ``xp`` is the namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pes_rl.envs.task import Array
+
+Reset = Callable[[Any, Any, Array, Array], tuple[Array, Array]]
+
+
+def symmetric(uniforms: Array, scale: float) -> Array:
+    """Standard uniforms mapped to [-scale, scale)."""
+    return (2.0 * uniforms - 1.0) * scale
+
+
+def uniform_reset(scale: float) -> Reset:
+    """Every position and velocity gets uniform noise in [-scale, scale); needs nq + nv uniforms."""
+
+    def reset(xp: Any, model: Any, uniforms: Array, normals: Array) -> tuple[Array, Array]:
+        del xp, normals
+        noise = symmetric(uniforms, scale)
+        return model.qpos0 + noise[..., : model.nq], noise[..., model.nq :]
+
+    return reset
+
+
+def uniform_normal_reset(scale: float) -> Reset:
+    """Positions get uniform noise in [-scale, scale), velocities normal noise of that deviation.
+
+    Needs nq uniforms and nv normals.
+    """
+
+    def reset(xp: Any, model: Any, uniforms: Array, normals: Array) -> tuple[Array, Array]:
+        del xp
+        return model.qpos0 + symmetric(uniforms, scale), scale * normals
+
+    return reset
+
+
+def clip(xp: Any, x: Array, bound: float) -> Array:
+    """``x`` limited to [-bound, bound]; NumPy's own clip is twice as slow on small arrays."""
+    return xp.minimum(xp.maximum(x, -bound), bound)
+
+
+def sum_squares(x: Array) -> Array:
+    """Sum of squares over the last axis."""
+    return (x * x).sum(-1)
+
+
+def env_step_seconds(model: Any, frame_skip: int) -> Array:
+    """Simulated time of one env step [s]."""
+    return model.opt.timestep * frame_skip
+
+
+def never(xp: Any, data: Any) -> Array:
+    """False for every member of the batch: the termination flag of a task that does not end."""
+    return xp.zeros(data.qpos.shape[:-1], bool)
+
+
+def track_nothing(xp: Any, model: Any, data: Any) -> Array:
+    """An empty tracked value [..., 0], for rewards that depend on the new state alone."""
+    del model
+    return xp.array(data.qpos[..., :0])
+
+
+def track_x(xp: Any, model: Any, data: Any) -> Array:
+    """The first coordinate [..., 1] [m], copied because an engine may step ``data`` in place."""
+    del model
+    return xp.array(data.qpos[..., :1])
+
+
+def x_velocity(model: Any, frame_skip: int, before: Array, data: Any) -> Array:
+    """Mean velocity of the first coordinate over the env step [m/s]; ``before`` from track_x."""
+    return (data.qpos[..., 0] - before[..., 0]) / env_step_seconds(model, frame_skip)

@@ -1,0 +1,38 @@
+"""InvertedPendulum: balance a pole on a cart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pes_rl.envs.task import Array, Task
+from pes_rl.envs.tasks.common import track_nothing, uniform_reset
+
+
+def observe(xp: Any, model: Any, data: Any) -> Array:
+    """Cart position and pole angle (2), their velocities (2)."""
+    del model
+    return xp.concatenate((data.qpos, data.qvel), axis=-1)
+
+
+def reward(xp: Any, model: Any, before: Array, data: Any, action: Array) -> tuple[Array, Array]:
+    """1 while the state is finite and the pole within 0.2 rad of upright, 0 on the last step."""
+    del model, before, action
+    finite = xp.isfinite(data.qpos).all(-1) & xp.isfinite(data.qvel).all(-1)
+    healthy = finite & (xp.abs(data.qpos[..., 1]) <= 0.2)
+    return healthy.astype(data.qpos.dtype), ~healthy
+
+
+TASK = Task(
+    name="InvertedPendulum",
+    gymnasium_id="InvertedPendulum-v5",
+    model_file="inverted_pendulum.xml",
+    frame_skip=2,
+    horizon=1000,
+    observation_size=4,
+    num_uniforms=4,
+    num_normals=0,
+    reset=uniform_reset(0.01),
+    observe=observe,
+    track=track_nothing,
+    reward=reward,
+)

@@ -1,0 +1,106 @@
+"""What a person sees while training runs: a bar on a terminal, a few lines in a log file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+_REFRESH_S = 0.25
+_LINES = 10
+
+
+class Progress:
+    """Context manager that shows environment steps, speed, returns and the time left on stderr.
+
+    On a terminal it draws a bar, at most four times a second. Elsewhere it writes a line when an
+    evaluation is new and a tenth of the run has passed since the last line.
+    """
+
+    def __init__(self, total_env_steps: int, label: str) -> None:
+        self.total, self.label = int(total_env_steps), label
+        self._bar: Any = None
+        self._task: Any = None
+        self._next_draw = 0.0
+        self._next_line = 0
+        self._shown_return: float | None = None
+
+    def __enter__(self) -> Progress:
+        if sys.stderr.isatty():
+            self._bar = _make_bar()
+            self._task = self._bar.add_task(self.label, total=self.total, info="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.refresh()
+            self._bar.stop()
+            self._bar = None
+
+    def note(self, text: str) -> None:
+        """Say one thing, such as that a program is compiling, above the bar or in the log."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+            self._bar.refresh()
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def update(
+        self,
+        env_steps: int,
+        steps_per_second: float,
+        current_return: float | None,
+        best_return: float | None,
+    ) -> None:
+        """Report where training is; cheap enough to call on every update."""
+        if self._bar is None:
+            self._log(env_steps, steps_per_second, current_return, best_return)
+            return
+        now = time.monotonic()
+        if now < self._next_draw and env_steps < self.total:
+            return
+        self._next_draw = now + _REFRESH_S
+        left = max(0, self.total - env_steps) / steps_per_second if steps_per_second > 0 else None
+        info = _info(steps_per_second, current_return, best_return)
+        info += f"  {_duration(left)} left" if left is not None else ""
+        self._bar.update(self._task, completed=env_steps, info=info, refresh=True)
+
+    def _log(self, env_steps: int, speed: float, current: float | None, best: float | None) -> None:
+        if current is None or current == self._shown_return or env_steps < self._next_line:
+            return
+        self._shown_return = current
+        tenth = max(1, self.total // _LINES)
+        self._next_line = (env_steps // tenth + 1) * tenth
+        place = f"{env_steps:,} of {self.total:,} env steps"
+        print(f"{self.label}: {place}  {_info(speed, current, best)}", file=sys.stderr, flush=True)
+
+
+def _make_bar() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    return Bar(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[info]}", markup=False),
+        console=Console(stderr=True),
+        auto_refresh=False,  # no thread: it would compete with the physics for the interpreter
+    )
+
+
+def _info(speed: float, current: float | None, best: float | None) -> str:
+    text = f"{speed:,.0f} env steps/s"
+    if current is not None:
+        text += f"  return {current:.1f}"
+    if best is not None:
+        text += f"  best {best:.1f}"
+    return text
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,251 @@
+"""Training runs on disk: create or resume a run folder, train, save, and stop cleanly."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from pes_rl.checkpoint import Checkpoint, flatten, load_latest, save_checkpoint, unflatten
+from pes_rl.config import Config, load_config, save_config
+from pes_rl.envs.registry import resolve
+from pes_rl.errors import UserError
+from pes_rl.metrics import MetricsWriter
+from pes_rl.policy_io import save_policy
+from pes_rl.progress import Progress
+from pes_rl.run_folder import (
+    create_run,
+    lock_run,
+    require_run,
+    write_provenance,
+    write_text_atomic,
+)
+
+# A CPU program of several threads can wait for itself for ever on a machine of few cores, and one
+# thread keeps the order of summation fixed; the population's parallelism is in the physics.
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+
+
+class Run(NamedTuple):
+    """A run that has stopped: its folder, env steps consumed, last and best evaluation."""
+
+    path: Path
+    env_steps: int
+    last_return: float
+    best_return: float
+
+
+def train_from_config(config: Config, run_dir: Path | None, command: str) -> Run:
+    """Start a new run in ``run_dir`` (default: a new folder below ``runs/``) and train it.
+
+    Raises:
+      UserError: the folder is not empty or cannot be written; nothing has been created then.
+      KeyboardInterrupt, SystemExit(143): SIGINT or SIGTERM arrived; the run has been saved.
+    """
+    trainer = _make_trainer(config)
+    path = create_run(run_dir, config.env, config.estimator, config.seed)
+    with lock_run(path):
+        save_config(config, path / "config.yaml")
+        write_provenance(path, [command])
+        write_text_atomic(
+            path / "run.json", json.dumps({"exact_resume": trainer.exact_resume}) + "\n"
+        )
+        return _Session(trainer, path, None).train()
+
+
+def resume(
+    run: Path,
+    num_env_steps: int | None = None,
+    num_threads: int | None = None,
+    checkpoint_every: int | None = None,
+    command: str = "",
+) -> Run:
+    """Continue a run from its newest intact checkpoint, bit for bit where the engine allows.
+
+    Raises:
+      UserError: ``run`` is no run, is in use, has no intact checkpoint, or was made by an
+        incompatible version.
+      KeyboardInterrupt, SystemExit(143): as in `train_from_config`.
+    """
+    path = require_run(run)
+    with lock_run(path):
+        changes = {
+            "num_env_steps": num_env_steps,
+            "num_threads": num_threads,
+            "checkpoint_every": checkpoint_every,
+        }
+        given = {name: value for name, value in changes.items() if value is not None}
+        config = replace(load_config(path / "config.yaml"), **given)
+        checkpoint = load_latest(path)
+        for skipped in checkpoint.skipped:
+            print(f"pes-rl: warning: skipped a damaged checkpoint: {skipped}", file=sys.stderr)
+        trainer = _make_trainer(config)
+        trainer.restore(unflatten(trainer.state(), checkpoint.arrays))
+        if not trainer.exact_resume:
+            print(
+                "pes-rl: warning: this engine cannot restore its environments; every pair starts "
+                "a new episode",
+                file=sys.stderr,
+            )
+        if given:
+            save_config(config, path / "config.yaml")
+        for change in write_provenance(path, [command]):
+            print(
+                f"pes-rl: warning: version changed since the run began: {change}", file=sys.stderr
+            )
+        return _Session(trainer, path, checkpoint).train()
+
+
+def _make_trainer(config: Config):
+    from threadpoolctl import threadpool_limits
+
+    from pes_rl.trainer import Trainer
+
+    # One BLAS thread: more of them would fight the physics threads, and change bits.
+    threadpool_limits(limits=1, user_api="blas")
+    return Trainer(config)
+
+
+class _Session:
+    """One process's share of a run."""
+
+    def __init__(self, trainer, path: Path, checkpoint: Checkpoint | None):
+        self.trainer, self.path, self.config = trainer, path, trainer.config
+        meta = checkpoint.meta if checkpoint else {}
+        self.best = meta.get("best_return", -math.inf)
+        self.last = meta.get("last_return", math.nan)
+        self._earlier_seconds = meta.get("wall_time_s", 0.0)
+        self._start = self._row_time = time.perf_counter()
+        self._paused, self._before = 0.0, trainer.env_steps
+        self._resumed_update = trainer.updates if checkpoint else None
+
+    def train(self) -> Run:
+        trainer, config = self.trainer, self.config
+        label = f"{config.env} {config.estimator}"
+        with (
+            _stop_signals() as stop,
+            MetricsWriter(self.path, self._resumed_update) as metrics,
+            Progress(config.num_env_steps, label) as progress,
+        ):
+            progress.note(f"{self.path}: compiling the update")
+            while trainer.env_steps < config.num_env_steps and not stop:
+                self._update(metrics, progress)
+                if self._crossed(config.checkpoint_every):
+                    with self._pause():
+                        metrics.sync()
+                        self._checkpoint()
+            metrics.sync()
+            self._checkpoint()
+            self._save_policy("last")
+        if stop:
+            raise KeyboardInterrupt if stop[0] == signal.SIGINT else SystemExit(128 + stop[0])
+        return Run(self.path, trainer.env_steps, self.last, self.best)
+
+    def _update(self, metrics: MetricsWriter, progress: Progress) -> None:
+        trainer, config = self.trainer, self.config
+        self._before = trainer.env_steps
+        values = trainer.update()
+        if self._crossed(config.eval_every) or trainer.env_steps >= config.num_env_steps:
+            with self._pause():
+                values |= self._evaluate()
+        steps, now = trainer.env_steps - self._before, time.perf_counter()
+        elapsed = now - self._row_time
+        speed = steps / (elapsed - self._paused)
+        row = {
+            "env_steps": trainer.env_steps,
+            "update": trainer.updates,
+            "wall_time_s": self._wall_time(),
+            **values,
+            "train/env_steps_per_second": speed,
+            "total/env_steps_per_second": steps / elapsed,
+        }
+        self._row_time, self._paused = now, 0.0
+        metrics.write(row)
+        shown = None if math.isnan(self.last) else self.last
+        best = None if math.isinf(self.best) else self.best
+        progress.update(trainer.env_steps, speed, shown, best)
+
+    @contextlib.contextmanager
+    def _pause(self) -> Iterator[None]:
+        """Time spent here is not training time."""
+        start = time.perf_counter()
+        yield
+        self._paused += time.perf_counter() - start
+
+    def _evaluate(self) -> dict[str, float]:
+        result = self.trainer.evaluate()
+        self.last = float(result.returns.mean())
+        if self.last > self.best:
+            self.best = self.last
+            self._save_policy("best")
+        return {
+            "eval/episode_return": self.last,
+            "eval/episode_return_std": float(result.returns.std()),
+            "eval/episode_length": float(result.lengths.mean()),
+            "eval/episodes": len(result.returns),
+        }
+
+    def _crossed(self, interval: int) -> bool:
+        return self.trainer.env_steps // interval > self._before // interval
+
+    def _wall_time(self) -> float:
+        return self._earlier_seconds + time.perf_counter() - self._start
+
+    def _checkpoint(self) -> None:
+        meta = {
+            "env_steps": self.trainer.env_steps,
+            "update": self.trainer.updates,
+            "wall_time_s": self._wall_time(),
+            "best_return": self.best,
+            "last_return": self.last,
+        }
+        arrays = flatten(self.trainer.state())
+        save_checkpoint(self.path, self.trainer.env_steps, arrays, meta)
+
+    def _save_policy(self, name: str) -> None:
+        trainer, config = self.trainer, self.config
+        environment = resolve(config.env, config.engine)
+        save_policy(
+            self.path / "policy" / name,
+            trainer.policy,
+            trainer.theta,
+            trainer.normalizer if config.normalize_observations else None,
+            trainer.action,
+            {
+                "name": environment.name,
+                "gymnasium_id": environment.gymnasium_id,
+                "engine": config.engine,
+            },
+            {"episode_return": self.last, "env_steps": trainer.env_steps},
+        )
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """A list that receives the first SIGINT or SIGTERM; a second one interrupts at once."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def handle(number: int, frame: object) -> None:
+        del frame
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    previous = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,133 @@
+"""A training run in memory: one update after another, and everything needed to continue it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from pes_rl.config import Config
+from pes_rl.envs.make import make_simulator
+from pes_rl.learner import LearnerState, learning_rate, make_learner
+from pes_rl.particles.host import EVALUATION, Crew, Observed, Population, episode_rng, play
+from pes_rl.policies import Normalizer, make_policy
+
+
+class Evaluation(NamedTuple):
+    """Returns [E] and lengths [E] of fresh episodes of the unperturbed policy."""
+
+    returns: np.ndarray
+    lengths: np.ndarray
+
+
+class TrainerState(NamedTuple):
+    """All that the next update depends on, as a tree of NumPy arrays."""
+
+    learner: Any
+    normalizer: Normalizer
+    population: dict[str, np.ndarray]
+    counters: dict[str, np.ndarray]
+
+
+class Trainer:
+    """Trains one policy. ``update()`` is one segment of the population and one optimiser step.
+
+    Attributes:
+      config: what was asked for.
+      policy: the policy's description.
+      env_steps: live member steps consumed so far.
+      updates: updates made so far.
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        probe = make_simulator(config, config.eval_episodes)
+        self.action = probe.action
+        self.policy = make_policy(
+            config.policy,
+            probe.observation_size,
+            probe.action.size,
+            config.hidden_sizes,
+            config.activation,
+        )
+        self._scorer = Crew(probe, self.policy, config.eval_episodes)
+        self._population = Population(
+            lambda n: make_simulator(config, n),
+            self.policy,
+            config.num_pairs,
+            config.seed,
+            config.reward_shift,
+            config.normalize_observations,
+        )
+        self.exact_resume = probe.exact
+        self._learner = make_learner(config, config.horizon)
+        self._state: LearnerState = self._learner.init(self.policy.init(config.seed))
+        self.normalizer = Normalizer.empty(probe.observation_size)
+        self.env_steps, self.updates, self._zero_updates = 0, 0, 0
+
+    @property
+    def theta(self) -> np.ndarray:
+        """Current parameters [P]."""
+        return np.asarray(self._state.theta)
+
+    def update(self) -> dict[str, float]:
+        """Unroll one segment and update theta; the ``train/`` values of its metrics row."""
+        proposal, state = self._learner.propose(self._state)
+        segment, moments, gained = self._population.unroll(
+            proposal.theta,
+            proposal.restart,
+            proposal.step_limit,
+            Observed(*self.normalizer.affine()),
+        )
+        rate = learning_rate(self.config, self.env_steps)
+        self._state, outcome = self._learner.learn(state, segment, rate)
+        self.normalizer = self.normalizer.merge(moments)
+        steps = int(segment.steps.sum())
+        self.env_steps += steps
+        self.updates += 1
+        self._zero_updates += outcome.zero_update
+        live = segment.steps > 0
+        slots = 2 * int(proposal.step_limit.sum())
+        return {
+            "train/segment_return": float(gained[live].mean()) if live.any() else 0.0,
+            "train/grad_norm": outcome.grad_norm,
+            "train/live_fraction": steps / slots,
+            "train/invalid_particles": outcome.invalid_particles,
+            "train/zero_updates": self._zero_updates,
+            "train/learning_rate": rate,
+        }
+
+    def evaluate(self) -> Evaluation:
+        """Score the unperturbed policy on fresh episodes, seeded by the update they follow."""
+        episodes = range(self.config.eval_episodes)
+        rngs = [episode_rng(self.config.seed, EVALUATION, i, self.updates) for i in episodes]
+        returns, lengths = play(
+            self._scorer, self.theta, self.normalizer, self.config.horizon, rngs
+        )
+        return Evaluation(returns, lengths)
+
+    def state(self) -> TrainerState:
+        """A copy of everything the next update depends on."""
+        counters = (self.env_steps, self.updates, self._zero_updates)
+        return TrainerState(
+            learner=jax.tree.map(np.asarray, self._state),
+            normalizer=self.normalizer,
+            population=self._population.state(),
+            counters={"counters": np.array(counters, np.int64)},
+        )
+
+    def restore(self, state: TrainerState) -> None:
+        """Continue from what `state` returned.
+
+        Where the engine cannot restore its environments, every pair starts a new episode.
+        """
+        with jax.enable_x64(True):
+            self._state = jax.tree.map(jax.numpy.asarray, state.learner)
+            if not self.exact_resume:
+                inner = self._state.estimator
+                inner = inner._replace(clock=jax.numpy.zeros_like(inner.clock))
+                self._state = self._state._replace(estimator=inner)
+        self.normalizer = state.normalizer._replace(count=int(state.normalizer.count))
+        self._population.restore(state.population)
+        self.env_steps, self.updates, self._zero_updates = map(int, state.counters["counters"])

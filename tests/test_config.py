@@ -1,0 +1,286 @@
+"""Configuration: every preset loads, sources win in the stated order, mistakes are named."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+from pes_rl.config import (
+    ESTIMATORS,
+    OPTIONS,
+    Config,
+    build_config,
+    load_config,
+    parse_fields,
+    save_config,
+    validate,
+)
+from pes_rl.envs.registry import TASKS, resolve
+from pes_rl.errors import UserError
+
+
+def write(tmp_path, text, name="f.yaml"):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("env", TASKS)
+def test_every_preset_loads_and_reloads_exactly(env, estimator, tmp_path):
+    config = build_config({"env": env, "estimator": estimator})
+    assert (config.env, config.estimator, config.engine) == (env, estimator, "mujoco")
+    path = tmp_path / "config.yaml"
+    save_config(config, path)
+    assert load_config(path) == config
+    assert build_config({}, path) == config
+
+
+def test_every_preset_belongs_to_a_task():
+    from importlib.resources import files
+
+    names = {p.name for p in files("pes_rl.configs").iterdir() if p.name.endswith(".yaml")}
+    assert names == {f"{task}.yaml" for task in TASKS}
+
+
+def test_defaults_promised_by_the_design():
+    config = build_config({"env": "HalfCheetah"})
+    assert (config.estimator, config.policy, config.shaping, config.seed) == (
+        "es-single",
+        "linear",
+        "std",
+        0,
+    )
+    assert build_config({"env": "Swimmer"}).eval_every == 20_000
+    assert config.eval_every == 50_000
+    assert all(option.help for option in OPTIONS.values())
+
+
+def test_precedence(tmp_path):
+    preset = build_config({"env": "Swimmer"})
+    assert preset.num_pairs == 32  # over the default, 16
+    path = write(tmp_path, "env: Swimmer\nnum_pairs: 5\n")
+    assert build_config({}, path).num_pairs == 5
+    assert build_config({"num_pairs": "7"}, path).num_pairs == 7
+    assert build_config({}, path).segment_length == preset.segment_length
+
+
+def test_blocks_per_estimator_in_a_file(tmp_path):
+    path = write(tmp_path, "common: {env: Hopper, num_pairs: 3}\npes: {num_pairs: 4}\n")
+    assert build_config({}, path).num_pairs == 3
+    assert build_config({"estimator": "pes"}, path).num_pairs == 4
+    chosen = write(
+        tmp_path, "common: {env: Hopper, estimator: pes}\npes: {num_pairs: 4}\n", "g.yaml"
+    )
+    assert build_config({}, chosen).num_pairs == 4
+
+
+def test_a_choice_drops_what_lower_layers_meant_for_another(tmp_path):
+    path = tmp_path / "config.yaml"
+    save_config(build_config({"env": "Hopper", "estimator": "gpes", "policy": "mlp"}), path)
+    es = build_config({"estimator": "es", "policy": "linear"}, path)
+    assert (es.segment_length, es.staggered, es.noise_period) == (None, False, None)
+    assert es.hidden_sizes == ()
+    save_config(es, path)
+    pes = build_config({"estimator": "pes", "policy": "gru"}, path)
+    assert (pes.segment_length, pes.staggered, pes.hidden_sizes) == (50, True, (64,))
+
+
+@pytest.mark.parametrize("text", ["2e6", "2_000_000", "2000000", 2_000_000, 2e6])
+def test_counts(text, tmp_path):
+    assert build_config({"env": "Hopper", "num_env_steps": text}).num_env_steps == 2_000_000
+    path = write(tmp_path, f"env: Hopper\nnum_env_steps: {text}\nlearning_rate: 1e-3\n")
+    config = build_config({}, path)
+    assert (config.num_env_steps, config.learning_rate) == (2_000_000, 1e-3)
+
+
+@pytest.mark.parametrize("sizes", ["[8, 16]", "8 16", "8,16", (8, 16), [8.0, "16"]])
+def test_hidden_sizes(sizes):
+    config = build_config({"env": "Hopper", "policy": "mlp", "hidden_sizes": sizes})
+    assert config.hidden_sizes == (8, 16)
+
+
+def test_none_unsets_and_booleans_parse():
+    config = build_config({"env": "Hopper", "max_grad_norm": "none", "staggered": "False"})
+    assert config.max_grad_norm is None and config.staggered is False
+    assert parse_fields({"shaping": "none"}) == {"shaping": "none"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("num_env_steps", "2.5", "whole number"),
+        ("num_env_steps", 2.5, "whole number"),
+        ("num_pairs", True, "whole number"),
+        ("num_pairs", "true", "whole number"),
+        ("seed", "1e999999999", "whole number"),
+        ("seed", "nan", "whole number"),
+        ("seed", -1, "0 or more"),
+        ("seed", 2**32, "2**32"),
+        ("perturb_std", "nan", "finite"),
+        ("perturb_std", "inf", "finite"),
+        ("perturb_std", True, "finite number"),
+        ("perturb_std", None, "finite number"),
+        ("perturb_std", -0.1, "positive"),
+        ("perturb_std", 0, "positive"),
+        ("learning_rate", 0, "positive"),
+        ("num_pairs", 0, "positive"),
+        ("segment_length", 0, "positive"),
+        ("segment_length", -5, "positive"),
+        ("eval_every", 0, "positive"),
+        ("num_threads", 0, "positive"),
+        ("momentum", 1, "below 1"),
+        ("hidden_sizes", "8 x", "whole number"),
+        ("hidden_sizes", 8, "list"),
+        ("staggered", "maybe", "true or false"),
+        ("staggered", 1, "true or false"),
+        ("shaping", "stdd", "did you mean 'std'"),
+        ("estimator", "es-singel", "did you mean 'es-single'"),
+        ("env", 5, "a name"),
+        ("engine", "mujocco", "did you mean 'mujoco'"),
+    ],
+)
+def test_bad_value_names_field_value_and_expectation(name, value, words):
+    with pytest.raises(UserError) as caught:
+        build_config({"env": "Hopper", name: value})
+    message = str(caught.value)
+    assert name in message and words in message and str(value) in message
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"segment_length": 1001}, ("1001", "1000")),
+        ({"segment_length": 60, "horizon": 40}, ("60", "40")),
+        ({"horizon": 2000}, ("2000", "1000")),
+        ({"estimator": "es", "segment_length": 1000}, ("segment_length", "'es'")),
+        ({"estimator": "es", "staggered": True}, ("staggered", "'es'")),
+        ({"estimator": "pes", "noise_period": 100}, ("noise_period", "gpes")),
+        ({"estimator": "gpes", "segment_length": 30}, ("200", "30")),
+        ({"estimator": "gpes", "noise_period": 1050}, ("1050", "1000")),
+        ({"estimator": "gpes", "noise_period": None}, ("needs noise_period",)),
+        ({"num_top_pairs": 9, "num_pairs": 8}, ("9", "8")),
+        ({"learning_rate_schedule": "cosine"}, ("schedule_env_steps",)),
+        ({"schedule_env_steps": 1000}, ("schedule_env_steps", "cosine")),
+        ({"optimizer": "adam", "momentum": 0.9}, ("momentum", "sgd")),
+        ({"hidden_sizes": (8,)}, ("hidden_sizes", "mlp")),
+        ({"policy": "gru", "hidden_sizes": (8, 8)}, ("gru", "one size")),
+        ({"policy": "mlp", "hidden_sizes": (0,)}, ("hidden_sizes", "positive")),
+        ({"pertub_std": 1}, ("'pertub_std'", "'perturb_std'")),
+    ],
+)
+def test_contradictions(given, words):
+    with pytest.raises(UserError) as caught:
+        build_config({"env": "Hopper", **given})
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_validate_guards_configurations_made_directly():
+    config = build_config({"env": "Hopper"})
+    with pytest.raises(UserError, match="perturb_std"):
+        validate(dataclasses.replace(config, perturb_std=math.nan))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("env: Hopper\nlearning_rat: 1\n", "'learning_rat' in {}; did you mean 'learning_rate'?"),
+        (
+            "env: Hopper\nes_single: {num_pairs: 4}\n",
+            "'es_single' in {}; did you mean 'es-single'?",
+        ),
+        ("env: Hopper\npes: {num_pair: 4}\n", "'num_pair' in {}; did you mean 'num_pairs'?"),
+        ("env: Hopper\nestimator: pess\n", "{}: estimator must be one of"),
+        ("env: Hopper\nnum_pairs: 2.5\n", "{}: num_pairs must be a whole number, not '2.5'"),
+        ("env: Hopper\nperturb_std: .nan\n", "{}: perturb_std must be a finite number"),
+        ("env: Hopper\nperturb_std:\n", "{}: perturb_std must be a finite number"),
+        ("env: Hopper\nnum_pairs: {a: 1}\n", "{}: num_pairs must be a whole number"),
+        ("env: Hopper\nseed: 1\nseed: 2\n", "{} gives 'seed' more than once"),
+        ("env: Hopper\npes: {seed: 1, seed: 2}\n", "{} gives 'seed' more than once"),
+        ("env: Hopper\npes: 3\n", "{}: 'pes' must hold keys"),
+        ("pes: {estimator: es}\n", "{}: the block 'pes' cannot choose"),
+        ("- env\n", "{} must hold `key: value` lines"),
+        ("env: [\n", "{} is not valid YAML (line"),
+        ("num_pairs: 3\n", "no environment given"),
+    ],
+)
+def test_bad_file_is_named(text, words, tmp_path):
+    path = write(tmp_path, text)
+    with pytest.raises(UserError) as caught:
+        build_config({}, path)
+    message = str(caught.value)
+    assert words.format(path) in message
+    assert len(message.splitlines()) <= 3
+
+
+def test_unreadable_files(tmp_path):
+    binary = tmp_path / "b.yaml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path / "missing.yaml", tmp_path, binary):
+        with pytest.raises(UserError, match="cannot read"):
+            build_config({}, path)
+
+
+def test_a_run_configuration_must_be_complete(tmp_path):
+    with pytest.raises(UserError, match="not a complete run configuration"):
+        load_config(write(tmp_path, "env: Hopper\n"))
+
+
+def test_configuration_is_frozen():
+    config = build_config({"env": "Hopper"})
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.seed = 1  # pyright: ignore[reportAttributeAccessIssue]
+    assert isinstance(config, Config)
+
+
+def test_the_table_is_gymnasiums():
+    import gymnasium
+
+    for task in TASKS.values():
+        spec = gymnasium.registry[task.gymnasium_id]
+        assert spec.max_episode_steps == task.horizon
+        assert resolve(task.gymnasium_id) is resolve(task.name) is task
+        if task.name in ("Reacher", "InvertedPendulum", "InvertedDoublePendulum"):
+            assert spec.reward_threshold == task.threshold
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+def test_the_tables_sizes_are_gymnasiums(task, tmp_path, monkeypatch):
+    import gymnasium
+
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes its warnings into the working directory
+    env = gymnasium.make(task.gymnasium_id)
+    assert env.observation_space.shape == (task.observation_size,)
+    assert env.action_space.shape == (task.action_size,)
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "engine", "words"),
+    [
+        ("HalfChetah", None, "did you mean 'HalfCheetah'?"),
+        ("halfcheetah", None, "did you mean 'HalfCheetah'?"),
+        ("HalfChetah-v5", None, "did you mean 'HalfCheetah-v5'?"),
+        ("CartPole", None, "did you mean 'CartPole-v1'?"),
+        ("HalfCheetah-v4", None, "v5"),
+        ("HalfCheetah-v4", "mujoco", "v5"),
+        ("CartPole-v1", "mujoco", "--engine gymnasium"),
+        ("no_such_module:Thing-v0", None, "no_such_module"),
+        ("", None, "unknown environment ''"),
+    ],
+)
+def test_unknown_environments(name, engine, words):
+    with pytest.raises(UserError) as caught:
+        resolve(name, engine)
+    assert words in str(caught.value)
+
+
+def test_other_gymnasium_ids_use_the_gymnasium_engine():
+    config = build_config({"env": "Pendulum-v1"})
+    assert (config.engine, config.horizon, config.segment_length) == ("gymnasium", 200, 50)
+    assert build_config({"env": "HalfCheetah-v4", "engine": "gymnasium"}).env == "HalfCheetah-v4"
+    assert build_config({"env": "HalfCheetah-v5", "engine": "gymnasium"}).env == "HalfCheetah"
+    with pytest.raises(UserError, match="no time limit"):
+        build_config({"env": "tabular/Blackjack-v0"})

@@ -1,0 +1,162 @@
+"""metrics.jsonl and TensorBoard: complete, strict, cut back exactly on resume."""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pes_rl.errors import UserError
+from pes_rl.metrics import METRICS, MetricsWriter, read_metrics
+from pes_rl.progress import Progress
+
+
+def row(update: float, **extra) -> dict:
+    return {"env_steps": int(1500 * update), "update": update, "wall_time_s": 0.5, **extra}
+
+
+def write(run: Path, updates, resume_update=None) -> None:
+    with MetricsWriter(run, resume_update) as writer:
+        for update in updates:
+            writer.write(row(update))
+
+
+def updates(run: Path) -> list[int]:
+    return [r["update"] for r in read_metrics(run)]
+
+
+def events(run: Path) -> list:
+    event_class = import_module("tensorboardX.proto.event_pb2").Event
+    found = []
+    for path in sorted(run.glob("events.out.tfevents.*")):
+        data, at = path.read_bytes(), 0
+        while at < len(data):
+            (size,) = struct.unpack_from("<Q", data, at)
+            found.append(event_class.FromString(data[at + 12 : at + 12 + size]))
+            at += 16 + size
+    return found
+
+
+def test_rows_are_strict_json_with_the_given_keys(tmp_path):
+    rows = [
+        row(1, **{"train/grad_norm": np.float32(0.5), "train/invalid_particles": np.int64(2)}),
+        row(2, **{"eval/episode_return": np.nan, "train/grad_norm": np.float32(np.inf)}),
+    ]
+    with MetricsWriter(tmp_path) as writer:
+        for r in rows:
+            writer.write(r)
+            # A row is there for others to read as soon as it has been written.
+            assert read_metrics(tmp_path)[-1]["update"] == r["update"]
+        writer.sync()
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    lines = (tmp_path / METRICS).read_text().splitlines()
+    first, second = (json.loads(line, parse_constant=refuse) for line in lines)
+    assert first == rows[0]
+    assert list(first) == list(rows[0])
+    assert second["eval/episode_return"] is None
+    assert second["train/grad_norm"] is None
+
+
+def test_tensorboard_has_the_same_scalars(tmp_path):
+    with MetricsWriter(tmp_path) as writer:
+        writer.write(row(1, **{"eval/episode_return": 2.5, "train/grad_norm": np.nan, "ok": True}))
+        writer.write(row(2, **{"train/grad_norm": 1.5}))
+        writer.write(row(3))  # 4500 env steps
+        writer.write(row(3.5))  # 5250, still between 4000 and 6000: left out
+        writer.write(row(3.8, **{"eval/episode_return": 2.0}))
+        writer.write(row(4))
+    first, second, *others = [e for e in events(tmp_path) if e.summary.value]
+    assert first.step == 1500
+    assert {v.tag: v.simple_value for v in first.summary.value} == {
+        "update": 1,
+        "wall_time_s": 0.5,
+        "eval/episode_return": 2.5,
+        "ok": 1,
+    }
+    assert second.step == 3000
+    assert [e.step for e in others] == [4500, 5700, 6000]
+    assert abs(first.wall_time - time.time()) < 60
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"env_steps": 5', b"\0\0\0\n", b'{"update": \n', b"5\n"])
+def test_resume_cuts_back_to_the_checkpoint(tmp_path, torn):
+    write(tmp_path, range(1, 6))
+    path = tmp_path / METRICS
+    whole = path.read_bytes()
+    path.write_bytes(whole + torn)
+    assert updates(tmp_path) == [1, 2, 3, 4, 5]
+    write(tmp_path, [4, 5, 6], resume_update=3)
+    assert path.read_bytes().startswith(whole)
+    assert updates(tmp_path) == [1, 2, 3, 4, 5, 6]
+    starts = [e.step for e in events(tmp_path) if e.HasField("session_log")]
+    assert starts == [4501]
+    assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 2  # even within one second
+
+
+def test_resume_before_the_first_row_and_without_a_file(tmp_path):
+    write(tmp_path, [1, 2], resume_update=0)
+    assert updates(tmp_path) == [1, 2]
+    write(tmp_path, [1], resume_update=0)
+    assert updates(tmp_path) == [1]
+    write(tmp_path, [2], resume_update=1)
+    assert updates(tmp_path) == [1, 2]
+
+
+def test_rubble_behind_the_checkpoint_does_not_matter(tmp_path):
+    write(tmp_path, [1, 2])
+    with (tmp_path / METRICS).open("ab") as file:
+        file.write(b"\0\0\0\n" + json.dumps(row(4)).encode() + b"\n")
+    with pytest.raises(UserError, match=r"metrics\.jsonl is damaged in line 3; delete that line"):
+        read_metrics(tmp_path)
+    write(tmp_path, [3], resume_update=2)
+    assert updates(tmp_path) == [1, 2, 3]
+
+
+def test_errors(tmp_path):
+    with pytest.raises(UserError, match="cannot read"):
+        read_metrics(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        MetricsWriter(tmp_path / "file")
+    with MetricsWriter(tmp_path) as writer, pytest.raises(ValueError, match="wall_time_s"):
+        writer.write({"env_steps": 1, "update": 1})
+    writer.close()
+
+
+def test_progress_without_a_terminal_is_a_few_lines(capsys):
+    with Progress(1000, "Hopper") as progress:
+        progress.note("compiling")
+        for step in range(1, 1001):
+            current = None if step < 50 else float(step // 20)
+            progress.update(step, 2e4, current, current)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == [
+        "compiling",
+        "Hopper: 50 of 1,000 env steps  20,000 env steps/s  return 2.0  best 2.0",
+    ]
+    assert 5 <= len(lines) <= 13
+
+
+def test_progress_on_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "120")
+    with Progress(7_200_000, "Hopper [pes]") as progress:
+        progress.note("compiling")
+        for step in range(1, 3001):
+            progress.update(step, 1000.0, -1.25, 3.5)
+        progress.update(7_200_000, 1000.0, -1.25, 3.5)
+    shown = capsys.readouterr().err
+    for text in ("Hopper [pes]", "compiling", "1,000 env steps/s", "return -1.2", "best 3.5"):
+        assert text in shown
+    assert "2:00:00 left" in shown
+    assert "0:00 left" in shown
+    assert shown.count("env steps/s") < 20

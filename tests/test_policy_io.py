@@ -1,0 +1,259 @@
+"""Saved policies act alone, exactly as in training, and damage is noticed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pes_rl import policy_io
+from pes_rl.errors import UserError
+from pes_rl.policies import Normalizer, make_policy
+from pes_rl.policies.acting import act
+from pes_rl.policies.action import ActionSpec
+from pes_rl.policy_io import load_policy, save_policy
+
+OBS, ACTS = 5, 3
+BOX = ActionSpec("box", ACTS, (-1.0, -2.0, -np.inf), (1.0, 0.5, np.inf))
+ENV = {"name": "Hopper", "gymnasium_id": "Hopper-v5", "engine": "mujoco"}
+
+
+def normalizer(size: int, seed: int = 0) -> Normalizer:
+    rng = np.random.default_rng(seed)
+    return Normalizer(2**40, rng.standard_normal(size), 2**40 * rng.random(size))
+
+
+def make(kind: str, observation_size=OBS, action_size=ACTS, hidden_sizes=(7, 4)):
+    policy = make_policy(kind, observation_size, action_size, hidden_sizes)
+    theta = np.random.default_rng(1).standard_normal(policy.num_params).astype(np.float32)
+    return policy, theta
+
+
+def save(folder, kind="linear", action=BOX, norm: Normalizer | None = None, **scores):
+    policy, theta = make(kind)
+    save_policy(folder, policy, theta, norm, action, ENV, scores)
+    return policy, theta
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp", "gru"])
+@pytest.mark.parametrize("norm", [None, normalizer(OBS)])
+def test_round_trip(tmp_path, kind, norm):
+    policy, theta = save(tmp_path, kind, norm=norm, episode_return_mean=1.5, std=np.float32(np.nan))
+    loaded = load_policy(tmp_path)
+    assert (loaded.policy, loaded.action, loaded.environment) == (policy, BOX, ENV)
+    assert loaded.theta.dtype == np.float32
+    assert np.array_equal(loaded.theta, theta)
+    assert loaded.scores == {"episode_return_mean": 1.5, "std": None}
+    assert loaded.versions["numpy"] == np.__version__
+    if norm is None:
+        assert loaded.normalizer is None
+    else:
+        assert loaded.normalizer is not None
+        assert flat(loaded.normalizer) == flat(norm)
+    description = json.loads((tmp_path / "policy.json").read_text())
+    assert description["policy"]["kind"] == kind
+    assert description["environment"] == ENV
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["policy.json", "policy.safetensors"]
+
+
+def flat(norm: Normalizer) -> list[bytes]:
+    return [np.asarray(part).tobytes() for part in norm]
+
+
+SIZES = [(1, 1, (1,)), (3, 1, (5,)), (17, 6, (64, 64)), (8, 2, (33,)), (348, 17, (256, 256))]
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp", "gru"])
+@pytest.mark.parametrize(("observation_size", "action_size", "hidden"), SIZES)
+def test_rows_have_the_same_bits_alone_together_and_in_a_population(
+    tmp_path, kind, observation_size, action_size, hidden
+):
+    policy, theta = make(kind, observation_size, action_size, hidden)
+    theta = theta * np.float32(0.3)
+    wide = (1e3,) * action_size
+    action = ActionSpec("box", action_size, tuple(-w for w in wide), wide)
+    norm = normalizer(observation_size)
+    save_policy(tmp_path, policy, theta, norm, action, ENV, {})
+    loaded = load_policy(tmp_path)
+    rng = np.random.default_rng(2)
+    for n in (1, 2, 7, 16):
+        obs = rng.standard_normal((n, observation_size))
+        state = rng.standard_normal((n, policy.state_size)).astype(np.float32)
+        given = state if policy.state_size else None
+        alone = [loaded.predict(obs[i], None if given is None else given[i]) for i in range(n)]
+        # Layouts in memory must not matter either, nor where rows of a population lie.
+        column_major = loaded.predict(np.asfortranarray(obs), given)
+        backwards = loaded.predict(np.ascontiguousarray(obs[:, ::-1])[:, ::-1], given)
+        thetas = np.empty((n + 1, policy.num_params + 1), np.float32)
+        thetas[:] = np.append(theta, np.float32(0))
+        population = policy.unpack(np.ascontiguousarray(thetas[1:, :-1]))
+        trained = act(policy, action, population, *norm.affine(), obs, state)
+        for actions, states in (loaded.predict(obs, given), column_major, backwards, trained):
+            assert actions.tobytes() == np.stack([a for a, _ in alone]).tobytes()
+            if policy.state_size:
+                assert np.asarray(states).tobytes() == np.stack([s for _, s in alone]).tobytes()  # pyright: ignore
+
+
+def test_box_actions_are_clipped_float32(tmp_path):
+    _, theta = save(tmp_path)
+    loaded = load_policy(tmp_path)
+    obs = 100 * np.random.default_rng(0).standard_normal((50, OBS))
+    actions, state = loaded.predict(obs, state=None, episode_start=None, deterministic=True)
+    assert state is None
+    assert actions.dtype == np.float32
+    assert actions.shape == (50, ACTS)
+    x = np.clip(obs, -10, 10)
+    expected = np.clip(x @ theta.reshape(ACTS, OBS).T, BOX.low, BOX.high)
+    np.testing.assert_allclose(actions, expected, rtol=1e-5, atol=1e-4)
+    assert (actions[:, 0].min(), actions[:, 0].max()) == (-1, 1)
+    assert loaded(obs[0]).shape == (ACTS,)
+    assert np.array_equal(loaded(list(obs[0])), actions[0])
+
+
+def test_discrete_actions_are_the_argmax(tmp_path):
+    _, theta = save(tmp_path, action=ActionSpec("discrete", ACTS))
+    loaded = load_policy(tmp_path)
+    obs = np.random.default_rng(0).standard_normal((50, OBS))
+    actions, _ = loaded.predict(obs)
+    assert actions.dtype == np.int64
+    assert np.array_equal(actions, (obs @ theta.reshape(ACTS, OBS).T).argmax(-1))
+    single = loaded(obs[0])
+    assert (single.shape, single.dtype, int(single)) == ((), np.int64, int(actions[0]))
+
+
+def test_gru_state_is_zeroed_where_an_episode_starts(tmp_path):
+    save(tmp_path, "gru")
+    loaded = load_policy(tmp_path)
+    obs = np.random.default_rng(0).standard_normal((2, OBS))
+    first, state = loaded.predict(obs)
+    again, next_state = loaded.predict(obs, state, episode_start=np.array([True, False]))
+    assert state is not None
+    assert next_state is not None
+    assert state.shape == (2, 7)
+    assert np.array_equal(again[0], first[0])
+    assert np.array_equal(next_state[0], state[0])
+    assert not np.array_equal(next_state[1], state[1])
+    single, _ = loaded.predict(obs[0], state[0], episode_start=np.array([True]))
+    assert np.array_equal(single, first[0])
+    with pytest.raises(UserError, match=r"state shape: expected \(2, 7\), got \(7,\)"):
+        loaded.predict(obs, state[0])
+    with pytest.raises(UserError, match="episode_start"):
+        loaded.predict(obs, state, np.array([True]))
+    with pytest.raises(UserError, match="memory"):
+        loaded(obs)
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (2, 6), (1, 2, OBS)])
+def test_a_wrong_observation_shape_names_both(tmp_path, shape):
+    save(tmp_path)
+    with pytest.raises(UserError) as error:
+        load_policy(tmp_path).predict(np.zeros(shape))
+    assert str(error.value) == (
+        f"wrong observation shape: expected ({OBS},) or (n, {OBS}), got {shape}"
+    )
+
+
+def test_a_run_means_its_best_policy_else_its_last(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("")
+    with pytest.raises(UserError, match="has saved no policy yet"):
+        load_policy(run)
+    save(run / "policy" / "last", which="last")
+    assert load_policy(run).scores == {"which": "last"}
+    save(run / "policy" / "best", which="best")
+    assert load_policy(str(run)).scores == {"which": "best"}
+    assert load_policy(run / "policy" / "last").scores == {"which": "last"}
+    assert load_policy(run / "policy" / "last" / "policy.safetensors").path.name == "last"
+    with pytest.raises(UserError, match=r"does not exist; did you mean '.*run'\?"):
+        load_policy(tmp_path / "rum")
+    with pytest.raises(UserError, match=r"no policy\.safetensors in"):
+        load_policy(tmp_path)
+
+
+def test_damage_anywhere_is_noticed(tmp_path):
+    save(tmp_path, norm=normalizer(OBS))
+    file = tmp_path / "policy.safetensors"
+    data = file.read_bytes()
+    bad = [b"", data[: len(data) // 2], data[:-1], data + b"\0", b"not a policy"]
+    for i in range(0, len(data), 3):
+        changed = bytearray(data)
+        changed[i] ^= 1 << (i // 3 % 8)
+        bad.append(bytes(changed))
+    for contents in bad:
+        file.write_bytes(contents)
+        with pytest.raises(UserError, match=r"policy\.safetensors is damaged") as error:
+            load_policy(tmp_path)
+        assert "\n" not in str(error.value)
+
+
+def test_a_newer_schema_and_wrong_shapes(tmp_path, monkeypatch):
+    monkeypatch.setattr(policy_io, "SCHEMA", 2)
+    save(tmp_path)
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=r"policy schema 2 .* reads schema 1"):
+        load_policy(tmp_path)
+    policy, theta = make("linear")
+    with pytest.raises(ValueError, match="theta must be"):
+        save_policy(tmp_path, policy, theta[1:], None, BOX, ENV, {})
+    save_policy(tmp_path, policy, theta, normalizer(OBS + 1), BOX, ENV, {})
+    with pytest.raises(UserError, match=r"normalizer/mean has shape \(6,\), expected \(5,\)"):
+        load_policy(tmp_path)
+
+
+def test_a_full_disk_keeps_the_policy_that_was_there(tmp_path, monkeypatch):
+    save(tmp_path, which="old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    for function in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, function, full)
+            with pytest.raises(UserError, match=r"cannot save the policy in .*No space"):
+                save(tmp_path, which="new")
+        assert load_policy(tmp_path).scores == {"which": "old"}
+        assert len(list(tmp_path.iterdir())) == 2
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot save the policy"):
+        save(tmp_path / "file" / "best")
+
+
+ALONE = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"jax", "jaxlib", "mujoco", "gymnasium", "optax", "pickle5"}:
+            raise ImportError("not here: " + name)
+sys.meta_path.insert(0, Refuse())
+from pes_rl.policy_io import load_policy
+policy = load_policy(sys.argv[1])
+action, state = policy.predict([0.5] * 5)
+print(action.tobytes().hex())
+"""
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp", "gru"])
+def test_acts_without_jax_mujoco_and_gymnasium(tmp_path, kind):
+    save(tmp_path, kind, norm=normalizer(OBS))
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, str(tmp_path)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == load_policy(tmp_path).predict([0.5] * 5)[0].tobytes().hex()
+
+
+def test_action_spec_refuses_nonsense():
+    for arguments in [("box", 2, (0.0,), (1.0,)), ("discrete", 2, (0.0,), (1.0,)), ("text", 1)]:
+        with pytest.raises(ValueError, match="not an action space"):
+            ActionSpec(*arguments)
+
+
+def test_nan_output_stays_nan():
+    output = np.array([np.nan, 5.0, 1.0], np.float32)
+    assert np.isnan(BOX.to_action(np, output)[0])
+    assert BOX.to_action(np, output)[1] == 0.5

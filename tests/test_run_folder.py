@@ -1,0 +1,173 @@
+"""The run folder: names, refusals, the lock, provenance."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pes_rl import run_folder
+from pes_rl.errors import UserError
+from pes_rl.run_folder import (
+    create_run,
+    is_run,
+    lock_run,
+    plain,
+    require_run,
+    write_provenance,
+    write_text_atomic,
+)
+
+
+def test_default_name_and_collision(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_folder.time, "strftime", lambda _: "20250102-030405")
+    first = create_run(None, "ALE/Pong:v5", "es-single", 3)
+    assert first == Path("runs/ALE-Pong-v5__es-single__seed3__20250102-030405")
+    assert create_run(None, "ALE/Pong:v5", "es-single", 3).name == f"{first.name}-2"
+    assert create_run(None, "ALE/Pong:v5", "es-single", 3).name == f"{first.name}-3"
+    assert first.is_dir()
+
+
+def test_default_name_pattern(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = create_run(None, "Hopper", "pes", 0).name
+    assert re.fullmatch(r"Hopper__pes__seed0__\d{8}-\d{6}", name)
+
+
+def test_an_empty_folder_is_taken_and_a_full_one_refused(tmp_path):
+    run = tmp_path / "a" / "b"
+    assert create_run(run, "Hopper", "pes", 0) == run
+    assert create_run(run, "Hopper", "pes", 0) == run
+    (run / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="is not empty"):
+        create_run(run, "Hopper", "pes", 0)
+    assert [p.name for p in run.iterdir()] == ["notes.txt"]
+
+
+def test_unwritable_places_are_refused_and_nothing_is_created(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    for place in ("file", "file/run", "file/deep/run", "new/" + "x" * 300):
+        with pytest.raises(UserError, match="cannot write to the run folder"):
+            create_run(tmp_path / place, "Hopper", "pes", 0)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    # Tests may run as root, whom permissions do not stop.
+    if os.geteuid() != 0:
+        tmp_path.chmod(0o500)
+        with pytest.raises(UserError, match="Permission denied"):
+            create_run(tmp_path / "run", "Hopper", "pes", 0)
+        tmp_path.chmod(0o700)
+
+    def read_only(**_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(run_folder.tempfile, "TemporaryFile", read_only)
+    with pytest.raises(UserError, match="Read-only"):
+        create_run(tmp_path / "new" / "run", "Hopper", "pes", 0)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from pes_rl.run_folder import lock_run
+with lock_run(Path(sys.argv[1])):
+    print("locked", flush=True)
+    time.sleep(100)
+"""
+
+
+def test_the_lock_excludes_others_and_goes_with_its_process(tmp_path):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    with holder.stdout:
+        assert holder.stdout.readline() == "locked\n"
+        with (
+            pytest.raises(UserError, match="already in use by another process"),
+            lock_run(tmp_path),
+        ):
+            pass
+        holder.send_signal(signal.SIGKILL)
+        holder.wait(10)
+    for _ in range(2):
+        with lock_run(tmp_path):
+            pass
+
+
+def test_locking_where_nothing_can_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot lock"), lock_run(tmp_path / "file" / "run"):
+        pass
+
+
+def test_a_folder_that_is_no_run_suggests_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs" / "Hopper__pes__seed0__20250102-030405"
+    (run / "policy" / "best").mkdir(parents=True)
+    (run / "config.yaml").write_text("env: Hopper\n")
+    assert is_run(run)
+    assert require_run(run) == run
+    with pytest.raises(UserError, match=r"does not exist; did you mean '.*030405'"):
+        require_run(run.with_name("Hopper__pes__seed0__20250102-030406"))
+    with pytest.raises(UserError, match=r"does not exist; did you mean 'runs/Hopper"):
+        require_run(Path("Hopper__pes__seed0__20250102-030405"))
+    with pytest.raises(UserError, match=r"has no config.yaml; did you mean '.*030405'"):
+        require_run(run / "policy" / "best")
+    with pytest.raises(UserError, match=r"has no config.yaml$"):
+        require_run(tmp_path)
+
+
+def test_provenance(tmp_path):
+    assert write_provenance(tmp_path, ["pes-rl", "train", "--run-dir", "a b"]) == []
+    recorded = json.loads((tmp_path / "versions.json").read_text())
+    assert recorded["numpy"] == np.__version__
+    assert {"python", "pes_rl", "mujoco", "jax", "platform", "cpu_count"} <= recorded.keys()
+    write_text_atomic(tmp_path / "versions.json", json.dumps(recorded | {"numpy": "1.0"}))
+    assert write_provenance(tmp_path, ["pes-rl", "train", "--resume", "x"]) == [
+        f"numpy 1.0 -> {np.__version__}"
+    ]
+    assert (tmp_path / "command.txt").read_text() == (
+        "pes-rl train --run-dir 'a b'\npes-rl train --resume x\n"
+    )
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["command.txt", "versions.json"]
+
+
+def test_provenance_imports_nothing_heavy(tmp_path):
+    code = (
+        "import sys, pathlib; from pes_rl.run_folder import *\n"
+        "write_provenance(pathlib.Path(sys.argv[1]))\n"
+        "assert not {'jax', 'numpy', 'mujoco', 'gymnasium'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)
+
+
+def test_an_interrupted_write_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "config.yaml"
+    write_text_atomic(path, "old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    for function in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, function, full)
+            with pytest.raises(OSError, match="No space"):
+                write_text_atomic(path, "new")
+        assert path.read_text() == "old"
+        assert [p.name for p in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_plain_values():
+    row = {"a": np.float32(0.5), "b": np.int64(2), "c": [np.nan, (np.inf, True)], "d": Path("x")}
+    assert plain(row) == {"a": 0.5, "b": 2, "c": [None, [None, True]], "d": "x"}
+    assert plain(np.float64(np.nan)) is None
+    assert type(plain(np.float64(1))) is float

@@ -113,15 +113,15 @@ def make_learner(config: Config, horizon: int) -> Learner:
     def propose(state: LearnerState):
         plan, inner = estimator.perturb(state.estimator)
         particles = members(state.theta, plan.noise, config.perturb_std)
-        return Proposal(particles, plan.restart, plan.step_limit), state._replace(estimator=inner)
+        return (particles, plan.restart, plan.step_limit), state._replace(estimator=inner)
 
     @jax.jit
     def learn(state: LearnerState, segment: Segment, rate: jax.Array):
         grad, inner, info = estimator.gradient(state.estimator, segment)
         updates, optimizer_state = optimizer.update(grad, state.optimizer, state.theta)
-        theta = state.theta + rate.astype(grad.dtype) * updates
-        outcome = Outcome(jnp.linalg.norm(grad), info.invalid_particles, info.zero_update)
-        return LearnerState(theta, optimizer_state, inner), outcome
+        theta = state.theta + rate * jnp.asarray(updates)
+        scalars = jnp.linalg.norm(grad), info.invalid_particles, info.zero_update
+        return LearnerState(theta, optimizer_state, inner), scalars
 
     def host_propose(state: LearnerState) -> tuple[Proposal, LearnerState]:
         with jax.enable_x64(True):
@@ -130,10 +130,8 @@ def make_learner(config: Config, horizon: int) -> Learner:
 
     def host_learn(state: LearnerState, segment: Segment, rate: float):
         with jax.enable_x64(True):
-            state, outcome = learn(state, segment, jnp.asarray(rate, jnp.float64))
-        return state, Outcome(
-            float(outcome.grad_norm), int(outcome.invalid_particles), bool(outcome.zero_update)
-        )
+            state, (norm, invalid, zero) = learn(state, segment, np.float32(rate))
+        return state, Outcome(float(norm), int(invalid), bool(zero))
 
     def host_init(theta: np.ndarray) -> LearnerState:
         with jax.enable_x64(True):

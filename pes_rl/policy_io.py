@@ -127,7 +127,7 @@ def save_policy(
     if arrays["theta"].shape != (policy.num_params,):
         raise ValueError(f"theta must be [{policy.num_params}], not {arrays['theta'].shape}")
     if normalizer is not None:
-        arrays["normalizer/count"] = np.array(normalizer.count, np.int64)
+        arrays["normalizer/total"] = np.array(normalizer.total, np.int64)
         arrays["normalizer/mean"] = np.array(normalizer.mean, np.float64)
         arrays["normalizer/m2"] = np.array(normalizer.m2, np.float64)
     # Bounds may be infinite, which JSON cannot say.
@@ -190,7 +190,7 @@ def _build(
         fields["hidden_sizes"] = tuple(fields["hidden_sizes"])
     policy = _KINDS[fields.pop("kind")](**fields)
     size, expected = policy.observation_size, {"theta": (policy.num_params,)}
-    if "normalizer/count" in arrays:
+    if "normalizer/total" in arrays:
         expected |= {"normalizer/mean": (size,), "normalizer/m2": (size,)}
     for name, shape in expected.items():
         if arrays[name].shape != shape:
@@ -199,7 +199,7 @@ def _build(
     action = ActionSpec(low=low, high=high, **description["action"])
     if action.size != policy.action_size:
         raise ValueError(f"{policy.action_size} outputs for {action.size} actions")
-    if "normalizer/count" not in arrays:
+    if "normalizer/total" not in arrays:
         return policy, action, None
     count, mean, m2 = (arrays[f"normalizer/{field}"] for field in Normalizer._fields)
     return policy, action, Normalizer(int(count), mean, m2)

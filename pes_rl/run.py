@@ -18,7 +18,6 @@ from typing import NamedTuple
 from pes_rl.checkpoint import Checkpoint, flatten, load_latest, save_checkpoint, unflatten
 from pes_rl.config import Config, load_config, save_config
 from pes_rl.envs.registry import resolve
-from pes_rl.errors import UserError
 from pes_rl.metrics import MetricsWriter
 from pes_rl.policy_io import save_policy
 from pes_rl.progress import Progress

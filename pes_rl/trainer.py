@@ -128,6 +128,6 @@ class Trainer:
                 inner = self._state.estimator
                 inner = inner._replace(clock=jax.numpy.zeros_like(inner.clock))
                 self._state = self._state._replace(estimator=inner)
-        self.normalizer = state.normalizer._replace(count=int(state.normalizer.count))
+        self.normalizer = state.normalizer._replace(total=int(state.normalizer.total))
         self._population.restore(state.population)
         self.env_steps, self.updates, self._zero_updates = map(int, state.counters["counters"])

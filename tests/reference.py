@@ -169,8 +169,10 @@ class ReferenceShaping:
         utility, zero = self._utility(losses)
         delta = np.zeros(len(loss))
         for i in pairs:
-            plus, minus = (utility(x) if alive else 0.0 for x, alive in zip(loss[i], live[i]))
-            delta[i] = 0.0 if zero else plus - minus
+            plus, minus = (
+                utility(x) if alive else 0.0 for x, alive in zip(loss[i], live[i], strict=True)
+            )
+            delta[i] = plus - minus
         return delta, len(pairs), zero
 
     def _utility(self, losses: list[float]) -> tuple[Callable[[float], float], bool]:
@@ -190,7 +192,9 @@ class ReferenceShaping:
             variance = self.variance / self.weight if self.weight else 0.0
         std = math.sqrt(variance)
         mean_size = float(np.mean(np.abs(losses))) if n else 0.0
-        return (lambda x: x / std), std < 1e-8 * max(1.0, mean_size)
+        if std < 1e-8 * max(1.0, mean_size):
+            return (lambda x: 0.0), True
+        return (lambda x: x / std), False
 
 
 def _live_losses(loss: np.ndarray, live: np.ndarray, pairs: list[int]) -> list[float]:

@@ -277,7 +277,7 @@ def test_flatten_and_unflatten_are_inverse():
         "theta",
         "optimizer/0/plus",
         "optimizer/2/0",
-        "normalizer/count",
+        "normalizer/total",
         "normalizer/mean",
         "normalizer/m2",
         "rate",
@@ -290,8 +290,8 @@ def test_flatten_and_unflatten_are_inverse():
     }
     back = unflatten(template, flat)
     assert isinstance(back["normalizer"], Normalizer)
-    assert (back["normalizer"].count, back["rate"]) == (7, 0.5)
-    assert isinstance(back["normalizer"].count, int)
+    assert (back["normalizer"].total, back["rate"]) == (7, 0.5)
+    assert isinstance(back["normalizer"].total, int)
     assert isinstance(back["optimizer"][0], Pair)
     assert back["optimizer"][1:] == ((), [np.array(True)])
     assert {k: v.tobytes() for k, v in flatten(back).items()} == {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -80,7 +82,7 @@ def test_ended_members_cost_no_steps():
     segments = [segment for segment, _ in unroll("Hopper", 2)]
     first = segments[0]
     assert first.ended.any() and (first.steps[first.ended] <= 30).all()
-    for before, after in zip(segments, segments[1:], strict=False):
+    for before, after in itertools.pairwise(segments):
         waiting = before.ended & ~before.ended.all(axis=1)[:, None]
         assert waiting.any()
         assert (after.steps[waiting] == 0).all() and (after.loss[waiting] == 0).all()
@@ -144,7 +146,7 @@ def test_observation_statistics_equal_a_plain_pass():
     for _ in range(12):
         trainer.update()
     everything = np.concatenate(seen)
-    assert trainer.normalizer.count == len(everything) == trainer.env_steps
+    assert trainer.normalizer.total == len(everything) == trainer.env_steps
     np.testing.assert_allclose(trainer.normalizer.mean, everything.mean(axis=0), rtol=1e-9)
-    variance = trainer.normalizer.m2 / trainer.normalizer.count
+    variance = trainer.normalizer.m2 / trainer.normalizer.total
     np.testing.assert_allclose(variance, everything.var(axis=0), rtol=1e-9)

@@ -1,9 +1,12 @@
 """Gymnasium's MuJoCo tasks on MuJoCo's own batched C engine (`mujoco.batch.Batch`)."""
 
+# MuJoCo's type stubs leave out most of its names.
+# pyright: reportAttributeAccessIssue=false
 from __future__ import annotations
 
 import functools
 import importlib.util
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,7 +73,6 @@ class MujocoSimulator:
             self._fields["cfrc_ext"] = np.zeros((num_particles, self.model.nbody, 6))
             self._scratch = mujoco.MjData(self.model)
         self._ctrl = self._batch.bind("ctrl")
-        self._warnings = self._batch.warning[:, :, 1]  # how often each kind was raised
         self._all = np.arange(num_particles)
         self._tracked = np.array(task.track(np, self.model, _Rows(self._fields, None)))
 
@@ -87,7 +89,7 @@ class MujocoSimulator:
         self._fields["qpos"][rows] = qpos
         self._fields["qvel"][rows] = qvel
         self._batch.forward(rows)
-        self._warnings[rows] = 0
+        self._batch.warning[rows] = 0
         if self.task.contact_forces:
             self._fields["cfrc_ext"][rows] = 0
         data = _Rows(self._fields, rows)
@@ -126,11 +128,9 @@ class MujocoSimulator:
 
     def _unstable(self, rows: np.ndarray, observation: np.ndarray) -> np.ndarray:
         """Rows that MuJoCo warned about (it resets them by itself) or that observe non-finite."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            finite = np.isfinite(np.add.reduce(observation, axis=None))
-        if finite and not self._warnings.any():
+        if not np.count_nonzero(self._batch.warning) and math.isfinite(observation.sum()):
             return _none(len(rows))
-        warned = self._warnings[rows][:, _UNSTABLE].any(axis=1)
+        warned = self._batch.warning[rows][:, _UNSTABLE, 1].any(axis=1)
         return warned | ~np.isfinite(observation).all(axis=1)
 
     def state(self) -> dict[str, np.ndarray]:

@@ -1,5 +1,7 @@
 """Keep MuJoCo's warnings off the screen and out of a log file in the working directory."""
 
+# MuJoCo's type stubs leave out most of its names.
+# pyright: reportAttributeAccessIssue=false
 from __future__ import annotations
 
 

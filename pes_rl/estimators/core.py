@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from pes_rl.estimators.shaping import RunningScale, Shaping
 
 Array = jax.Array
+HostArray = Any  # a jax.Array, or np.ndarray from an engine on the host
 _NOISE, _STAGGER = 0, 1  # random streams
 _FOREVER = jnp.iinfo(jnp.int32).max
 
@@ -83,10 +84,10 @@ class Segment(NamedTuple):
       invalid: whether its simulation became unstable in this segment.
     """
 
-    loss: Array
-    steps: Array
-    ended: Array
-    invalid: Array
+    loss: HostArray
+    steps: HostArray
+    ended: HostArray
+    invalid: HostArray
 
 
 class Info(NamedTuple):

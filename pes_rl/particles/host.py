@@ -15,7 +15,6 @@ from pes_rl.envs.simulator import Simulator
 from pes_rl.estimators.core import Segment
 from pes_rl.policies import Normalizer, Policy
 from pes_rl.policies.acting import act
-from pes_rl.policies.normalizer import Moments
 
 RESET, EVALUATION = 2, 4  # random streams; the estimators' own are in estimators/core.py
 
@@ -79,7 +78,9 @@ class Crew:
             if not len(rows):
                 return tally
             count = int((limit - tally.steps)[rows].min())
-            self._advance(rows, count, self.policy.unpack(theta[rows]), norm, tally, watch)
+            # A simulation that breaks down may overflow on its way; it is found out at that step.
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._advance(rows, count, self.policy.unpack(theta[rows]), norm, tally, watch)
 
     def _advance(self, rows, count, weights, norm, tally, watch) -> None:
         """Up to ``count`` env steps of fixed rows, stopping as soon as one of them ends."""
@@ -101,7 +102,7 @@ class Crew:
             reward += gained
             steps += 1
             over = terminated | unstable
-            if over.any():
+            if np.count_nonzero(over):
                 self.ended[rows] = over
                 tally.unstable[rows] |= unstable
                 break
@@ -142,7 +143,7 @@ class Population:
 
     def unroll(
         self, theta: np.ndarray, restart: np.ndarray, step_limit: np.ndarray, norm: Observed
-    ) -> tuple[Segment, Moments, np.ndarray]:
+    ) -> tuple[Segment, Normalizer, np.ndarray]:
         """One segment.
 
         Args:
@@ -190,16 +191,15 @@ class Population:
         self.crew.restore(state)
 
 
-def _moments(tally: _Tally, segment: Segment, norm: Observed) -> Moments:
+def _moments(tally: _Tally, segment: Segment, norm: Observed) -> Normalizer:
     """Moments of the observations of the pairs whose simulations stayed stable."""
     kept = np.repeat(~segment.invalid.any(axis=1), 2)
     count = int(tally.steps[kept].sum())
     if count == 0 or not tally.deviation.any():
-        size = len(norm.shift)
-        return Moments(0, np.zeros(size), np.zeros(size))
+        return Normalizer.empty(len(norm.shift))
     mean = tally.deviation[kept].sum(axis=0) / count
     m2 = tally.deviation_squared[kept].sum(axis=0) - count * mean**2
-    return Moments(count, norm.shift + mean, np.maximum(m2, 0))
+    return Normalizer(count, norm.shift + mean, np.maximum(m2, 0))
 
 
 def play(

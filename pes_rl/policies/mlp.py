@@ -41,7 +41,7 @@ class MLP:
         return np.concatenate([*parts, np.zeros(out * inp + out)]).astype(np.float32)
 
     def unpack(self, theta: Array) -> tuple[Array, ...]:
-        """Views of theta [..., P]: (matrix [..., out, in], bias [..., out]) per layer, flattened."""
+        """Views of theta [..., P]: matrix [..., out, in], bias [..., out] of each layer."""
         lead, offset, views = theta.shape[:-1], 0, []
         for out, inp in self._shapes:
             views.append(theta[..., offset : offset + out * inp].reshape(*lead, out, inp))

@@ -14,18 +14,16 @@ CLIP = 10.0
 _VARIANCE_FLOOR = 1e-8
 
 
-class Moments(NamedTuple):
-    """Count, mean [O] and sum of squared deviations [O] of a set of observations."""
-
-    count: int
-    mean: np.ndarray
-    m2: np.ndarray
-
-
 class Normalizer(NamedTuple):
-    """Running observation statistics (float64); ``count`` observations seen so far."""
+    """Statistics of a set of observations, in float64.
 
-    count: int
+    Attributes:
+      total: number of observations.
+      mean: their mean [O].
+      m2: sum of their squared deviations from it [O].
+    """
+
+    total: int
     mean: np.ndarray
     m2: np.ndarray
 
@@ -34,22 +32,22 @@ class Normalizer(NamedTuple):
         """Statistics of no observation."""
         return cls(0, np.zeros(observation_size), np.zeros(observation_size))
 
-    def merge(self, other: Moments) -> Normalizer:
+    def merge(self, other: Normalizer) -> Normalizer:
         """Statistics of the union of both sets of observations."""
-        count = self.count + other.count
-        if other.count == 0:
+        total = self.total + other.total
+        if other.total == 0:
             return self
         delta = other.mean - self.mean
-        mean = self.mean + delta * (other.count / count)
-        m2 = self.m2 + other.m2 + delta**2 * (self.count * other.count / count)
-        return Normalizer(count, mean, m2)
+        mean = self.mean + delta * (other.total / total)
+        m2 = self.m2 + other.m2 + delta**2 * (self.total * other.total / total)
+        return Normalizer(total, mean, m2)
 
     def affine(self) -> tuple[np.ndarray, np.ndarray]:
         """``(shift, scale)``, both [O], with ``x = clip((obs - shift) * scale, -10, 10)``.
 
         The identity until two observations have been seen.
         """
-        if self.count < 2:
+        if self.total < 2:
             return np.zeros_like(self.mean), np.ones_like(self.mean)
-        variance = np.maximum(self.m2 / self.count, _VARIANCE_FLOOR)
+        variance = np.maximum(self.m2 / self.total, _VARIANCE_FLOOR)
         return self.mean.copy(), 1.0 / np.sqrt(variance)

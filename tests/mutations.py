@@ -1,0 +1,156 @@
+"""Break the estimators on purpose and see the tests notice: ``python -m tests.mutations``.
+
+Each mutation replaces one piece of source in a temporary copy of the package and runs the tests
+that should fail. Exits with 1 if one goes unnoticed, or if the tests fail without any mutation.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+CORE, SHAPING = "estimators/core.py", "estimators/shaping.py"
+REFERENCE = "test_estimators.py::test_agrees_with_reference"
+EARLY = "test_unbiased.py::test_gradient_with_early_termination"
+QUADRATIC = "test_unbiased.py::test_linear_quadratic_gradient"
+BY_HAND = "test_estimator_contract.py::test_one_update_by_hand"
+
+
+class Mutation(NamedTuple):
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+RESTART_TESTS = (
+    f"{EARLY}[es-single-1-None]",
+    f"{EARLY}[pes-2-None]",
+    f"{REFERENCE}[lock-step-pes]",
+)
+SCALE_TESTS = (f"{QUADRATIC}[es-8-None]", f"{QUADRATIC}[pes-2-None]", f"{BY_HAND}[es]")
+MUTATIONS = [
+    Mutation(
+        "both members restart when one ends",
+        CORE,
+        "segment.ended.all(axis=1)",
+        "segment.ended.any(axis=1)",
+        RESTART_TESTS,
+    ),
+    Mutation(
+        "only the plus member's flag restarts the pair",
+        CORE,
+        "segment.ended.all(axis=1)",
+        "segment.ended[:, 0]",
+        RESTART_TESTS,
+    ),
+    Mutation(
+        "minus member runs with theta + sigma eps",
+        CORE,
+        "[theta + step, theta - step]",
+        "[theta + step, theta + step]",
+        SCALE_TESTS[:2],
+    ),
+    Mutation(
+        "minus member's loss added instead of subtracted",
+        SHAPING,
+        "loss[:, 0] - loss[:, 1]",
+        "loss[:, 0] + loss[:, 1]",
+        SCALE_TESTS,
+    ),
+    Mutation(
+        "missing 1/2",
+        CORE,
+        "2 * perturb_std * count",
+        "perturb_std * count",
+        SCALE_TESTS,
+    ),
+    Mutation(
+        "accumulator not reset at restart",
+        CORE,
+        "jnp.where(restart[:, None], 0, accumulator)",
+        "accumulator",
+        (f"{REFERENCE}[lock-step-pes]", f"{REFERENCE}[staggered-gpes]"),
+    ),
+    Mutation(
+        "es-single draws new noise every segment",
+        "estimators/es_single.py",
+        "period=None",
+        "period=segment_length",
+        (f"{QUADRATIC}[es-single-2-None]", f"{REFERENCE}[lock-step-es-single]"),
+    ),
+    Mutation(
+        "std includes dead members",
+        SHAPING,
+        "_variance(loss, live)\n        if",
+        "_variance(loss, jnp.ones_like(live))\n        if",
+        (
+            "test_shaping.py::test_std_is_that_of_live_members",
+            "test_estimators.py::test_agrees_with_reference_when_shaped[std-pes]",
+        ),
+    ),
+    Mutation(
+        "divisor is the number of live pairs",
+        CORE,
+        "2 * perturb_std * count",
+        "2 * perturb_std * jnp.maximum(live.any(axis=1).sum(), 1)",
+        (f"{BY_HAND}[pes]", f"{REFERENCE}[lock-step-es-single]"),
+    ),
+]
+
+
+def run_tests(folder: Path, tests: list[str]) -> tuple[list[str], str]:
+    """Names of the failing tests, and pytest's last line."""
+    command = [sys.executable, "-m", "pytest", "-q", "-rf", "--tb=no", "-p", "no:cacheprovider"]
+    command += [f"tests/{test}" for test in tests]
+    # With -m the working directory comes first on the path, before the installed package.
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+    if done.returncode not in (0, 1):  # 1: some tests failed
+        raise RuntimeError(f"pytest could not run:\n{done.stdout}{done.stderr}")
+    failed = re.findall(r"^FAILED tests/(\S+)", done.stdout, re.MULTILINE)
+    return failed, done.stdout.strip().splitlines()[-1]
+
+
+def mutate(folder: Path, mutation: Mutation) -> None:
+    path = folder / "pes_rl" / mutation.file
+    source = path.read_text()
+    if source.count(mutation.old) != 1:
+        raise RuntimeError(f"{mutation.name}: {mutation.old!r} is not once in {mutation.file}")
+    path.write_text(source.replace(mutation.old, mutation.new))
+
+
+def main() -> int:
+    """Run everything; the exit code says whether every mutation was noticed."""
+    unnoticed = 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copytree(ROOT / "tests", folder / "tests")
+        shutil.copy(ROOT / "pyproject.toml", folder)
+        for mutation in [None, *MUTATIONS]:
+            shutil.rmtree(folder / "pes_rl", ignore_errors=True)
+            shutil.copytree(ROOT / "pes_rl", folder / "pes_rl")
+            if mutation is None:
+                failed, summary = run_tests(folder, sorted({t for m in MUTATIONS for t in m.tests}))
+                unnoticed += bool(failed)
+                print(f"no mutation: {summary}", flush=True)
+                continue
+            mutate(folder, mutation)
+            failed, _ = run_tests(folder, list(mutation.tests))
+            unnoticed += not failed
+            verdict = ", ".join(failed) if failed else "NOT NOTICED"
+            print(
+                f"{mutation.name}: {len(failed)} of {len(mutation.tests)} fail: {verdict}",
+                flush=True,
+            )
+    return int(unnoticed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

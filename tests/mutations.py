@@ -101,6 +101,14 @@ MUTATIONS = [
         CORE,
         "2 * perturb_std * count",
         "2 * perturb_std * jnp.maximum(live.any(axis=1).sum(), 1)",
+        # Seen by hand only: at a segment's start every pair that is not invalid has a live member.
+        (f"{BY_HAND}[pes]",),
+    ),
+    Mutation(
+        "divisor is half the number of live members",
+        CORE,
+        "2 * perturb_std * count",
+        "perturb_std * jnp.maximum(live.sum(), 1)",
         (f"{BY_HAND}[pes]", f"{REFERENCE}[lock-step-es-single]"),
     ),
 ]

@@ -151,8 +151,15 @@ def make_estimator(
       horizon: T, env steps after which an episode is truncated; None for an endless problem.
       shaping: how segment losses become utilities.
       staggered: shorten the pairs' first episodes so that their clocks are spread over the horizon.
+
+    Raises:
+      ValueError: the segment or the noise period does not fit the horizon.
     """
     full_length = _FOREVER if horizon is None else horizon
+    if not 0 < segment_length <= full_length:
+        raise ValueError(f"segment_length must be in 1..{horizon}, not {segment_length}")
+    if rule.period is not None and not segment_length <= rule.period <= full_length:
+        raise ValueError(f"noise_period must be in {segment_length}..{horizon}, not {rule.period}")
 
     def init(key: Any, theta: Array) -> EstimatorState:
         stream = jax.random.fold_in(key, _NOISE)
@@ -188,7 +195,7 @@ def make_estimator(
         live = (segment.steps > 0) & valid[:, None]
         delta, count, scale, zero = shaping.differences(segment.loss, live, state.scale)
         weight = state.accumulator if rule.accumulate else state.noise
-        total = jnp.matmul(delta.astype(weight.dtype), weight)
+        total = jnp.matmul(delta.astype(weight.dtype), weight, precision="highest")
         grad = total / jnp.asarray(2 * perturb_std * count, weight.dtype)
         clock = state.clock + _step_limit(state)
         over = segment.ended.all(axis=1) | (clock >= state.limit) | ~valid

@@ -1,0 +1,151 @@
+"""Training speed as a share of bare physics: ``python -m benchmarks.throughput``.
+
+Prints one JSON line per case. Training is timed block by block, each block of updates followed by
+its own yardstick: a bare ``mujoco.batch.Batch`` replaying, from the same states and with the same
+ids and threads, the controls that the block applied. Ratios are medians over interleaved blocks,
+since the machine's speed drifts. The last line is a whole run with default settings, evaluation,
+checkpoints and logs included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pes_rl import run  # first: it sets what JAX reads when it is imported
+from pes_rl.config import build_config
+from pes_rl.metrics import MetricsWriter, read_metrics
+from pes_rl.trainer import Trainer
+
+CASES: dict[str, dict[str, Any]] = {
+    "HalfCheetah linear": {"env": "HalfCheetah", "num_pairs": 32},
+    "HalfCheetah mlp 64x64": {"env": "HalfCheetah", "policy": "mlp", "num_pairs": 128},
+    "HalfCheetah gru 64": {"env": "HalfCheetah", "policy": "gru", "num_pairs": 32},
+    "Hopper linear": {"env": "Hopper", "num_pairs": 32},
+    "Ant linear": {"env": "Ant", "num_pairs": 32},
+    "Humanoid linear": {"env": "Humanoid", "num_pairs": 32},
+}
+Recorded = list[tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]]
+
+
+def training_seconds(trainer: Trainer, metrics: MetricsWriter, updates: int) -> tuple[float, int]:
+    """Time of some updates with their metrics rows, and the env steps they took."""
+    begin, start = trainer.env_steps, time.perf_counter()
+    for _ in range(updates):
+        row = trainer.update()
+        head = {"env_steps": trainer.env_steps, "update": trainer.updates, "wall_time_s": 0.0}
+        metrics.write(head | row)
+    return time.perf_counter() - start, trainer.env_steps - begin
+
+
+def record(trainer: Trainer, updates: int) -> Recorded:
+    """Repeat updates, recording each segment's start state and its (rows, controls)."""
+    crew, segments = trainer._population.crew, []
+    simulator, step, unroll = crew.simulator, crew.simulator.step, crew.unroll
+
+    def recording_step(rows, action):
+        segments[-1][1].append((rows.copy(), action.copy()))
+        return step(rows, action)
+
+    def recording_unroll(*args, **kwargs):
+        segments.append((simulator._batch.state.copy(), []))
+        return unroll(*args, **kwargs)
+
+    simulator.step, crew.unroll = recording_step, recording_unroll
+    for _ in range(updates):
+        trainer.update()
+    simulator.step, crew.unroll = step, unroll
+    return segments
+
+
+def bare_seconds(batch, segments: Recorded, frame_skip: int, random: bool = False) -> float:
+    """Time of stepping alone, with the recorded controls or random ones."""
+    control, total = batch.bind("ctrl"), 0.0
+    rng = np.random.default_rng(0)
+    for state, steps in segments:
+        batch.state[:] = state
+        low, high = batch.model.actuator_ctrlrange.T
+        plan = [
+            (None if len(rows) == batch.nsim else rows, rng.uniform(low, high, a.shape), a)
+            for rows, a in steps
+        ]
+        start = time.perf_counter()
+        for ids, noise, action in plan:
+            control[slice(None) if ids is None else ids] = noise if random else action
+            batch.step(ids, nstep=frame_skip)
+        total += time.perf_counter() - start
+    return total
+
+
+def measure(options: dict[str, Any], blocks: int, updates: int) -> dict[str, float]:
+    """Medians over blocks of speeds [env steps/s] and of their ratios."""
+    from mujoco.batch import Batch
+
+    trainer = Trainer(build_config(options))
+    simulator = trainer._population.crew.simulator
+    batch = Batch(simulator.model, 2 * trainer.config.num_pairs, nthread=simulator._batch.nthread)
+    speeds: list[tuple[float, float, float]] = []
+    with tempfile.TemporaryDirectory() as folder, MetricsWriter(Path(folder)) as metrics:
+        training_seconds(trainer, metrics, 2 * updates)
+        for _ in range(blocks):
+            before = trainer.state()
+            seconds, steps = training_seconds(trainer, metrics, updates)
+            trainer.restore(before)
+            segments = record(trainer, updates)
+            bare = bare_seconds(batch, segments, simulator.task.frame_skip)
+            random = bare_seconds(batch, segments, simulator.task.frame_skip, random=True)
+            speeds.append((steps / seconds, steps / bare, steps / random))
+    train, bare, random = (statistics.median(column) for column in zip(*speeds, strict=True))
+    return {
+        "train/env_steps_per_second": round(train),
+        "bare_env_steps_per_second": round(bare),
+        "random_controls_env_steps_per_second": round(random),
+        "ratio": round(statistics.median(t / b for t, b, _ in speeds), 3),
+    }
+
+
+def measure_total(options: dict[str, Any], blocks: int, updates: int) -> dict[str, float]:
+    """A whole run with default settings against bare stepping measured before and after it."""
+    before = measure(options, blocks, updates)["bare_env_steps_per_second"]
+    with tempfile.TemporaryDirectory() as folder:
+        run.train_from_config(build_config(options), Path(folder) / "run", "benchmark")
+        rows = read_metrics(Path(folder) / "run")
+    after = measure(options, blocks, updates)["bare_env_steps_per_second"]
+    # The first row holds the compilation.
+    steps = rows[-1]["env_steps"] - rows[0]["env_steps"]
+    total = steps / (rows[-1]["wall_time_s"] - rows[0]["wall_time_s"])
+    bare = (before + after) / 2
+    return {
+        "total/env_steps_per_second": round(total),
+        "bare_env_steps_per_second": round(bare),
+        "ratio": round(total / bare, 3),
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser("benchmarks.throughput")
+    parser.add_argument("--blocks", type=int, default=5, help="interleaved repetitions")
+    parser.add_argument("--block-env-steps", type=int, default=50_000)
+    parser.add_argument("--only", help="cases whose name contains this text")
+    args = parser.parse_args(argv)
+    for name, options in CASES.items():
+        if args.only is None or args.only in name:
+            per_update = 2 * options["num_pairs"] * 50
+            result = measure(options, args.blocks, max(1, args.block_env_steps // per_update))
+            print(json.dumps({"case": name, **options, **result}), flush=True)
+    if args.only is None or args.only in "total":
+        options = {"env": "HalfCheetah", "num_env_steps": 600_000}
+        result = measure_total(options, args.blocks, 30)
+        print(json.dumps({"case": "total, default settings", **options, **result}), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

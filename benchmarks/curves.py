@@ -1,0 +1,79 @@
+"""Evaluation curves of many configurations, several at once, in processes of one thread each.
+
+Shared by `benchmarks.learning` and `benchmarks.tune`. Results go to a JSON-lines file, one line
+per finished run, so a job that was interrupted goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+Options = dict[str, Any]
+
+
+def train_curve(options: Options) -> dict[str, Any]:
+    """Train one configuration in memory; its evaluations as [env_steps, mean return] pairs."""
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    from pes_rl import run  # noqa: F401  sets what JAX reads when it is imported
+    from pes_rl.config import build_config
+    from pes_rl.trainer import Trainer
+
+    config = build_config({"num_threads": 1, **options})
+    trainer, curve, start = Trainer(config), [], time.perf_counter()
+    curve.append([0, round(float(trainer.evaluate().returns.mean()), 2)])
+    while trainer.env_steps < config.num_env_steps:
+        before = trainer.env_steps
+        trainer.update()
+        due = trainer.env_steps // config.eval_every > before // config.eval_every
+        if due or trainer.env_steps >= config.num_env_steps:
+            mean = round(float(trainer.evaluate().returns.mean()), 2)
+            curve.append([trainer.env_steps, mean])
+    seconds = round(time.perf_counter() - start, 1)
+    return {"options": options, "curve": curve, "updates": trainer.updates, "seconds": seconds}
+
+
+def train_curves(jobs: Iterable[Options], results: Path, workers: int) -> list[dict[str, Any]]:
+    """Results of all jobs, in their order; those already in the file are not run again."""
+    jobs = list(jobs)
+    done = {_key(r["options"]): r for r in read_results(results)}
+    waiting = [job for job in jobs if _key(job) not in done]
+    results.parent.mkdir(parents=True, exist_ok=True)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool, results.open("a") as file:
+        for future in as_completed([pool.submit(train_curve, job) for job in waiting]):
+            result = future.result()
+            done[_key(result["options"])] = result
+            file.write(json.dumps(result) + "\n")
+            file.flush()
+            print(summary_line(result), flush=True)
+    return [done[_key(job)] for job in jobs]
+
+
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """Finished runs recorded in a results file."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def summary_line(result: dict[str, Any]) -> str:
+    """One line on a finished run."""
+    returns = [value for _, value in result["curve"]]
+    text = " ".join(f"{k}={v}" for k, v in result["options"].items())
+    return f"{text}: best {max(returns):.0f}, last {returns[-1]:.0f}, {result['seconds']:.0f} s"
+
+
+def steps_to(curve: list[list[float]], threshold: float) -> float:
+    """Env steps at the first evaluation of at least ``threshold``; infinite if there is none."""
+    return next((steps for steps, value in curve if value >= threshold), float("inf"))
+
+
+def _key(options: Options) -> str:
+    return json.dumps(options, sort_keys=True)

@@ -81,18 +81,20 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
         "adamw": optax.scale_by_adam,
         "rmsprop": optax.scale_by_rms,
     }
-    clip = config.max_grad_norm
+    clip, decoupled = config.max_grad_norm, config.optimizer == "adamw"
+    decay = optax.add_decayed_weights(config.weight_decay)
     return optax.chain(
         optax.clip_by_global_norm(clip) if clip is not None else optax.identity(),
+        optax.identity() if decoupled else decay,
         kinds[config.optimizer](),
-        optax.add_decayed_weights(config.weight_decay) if config.weight_decay else optax.identity(),
+        decay if decoupled else optax.identity(),
         optax.scale(-1.0),
     )
 
 
 def learning_rate(config: Config, env_steps: int) -> float:
     """The scheduled learning rate; schedules are absolute in env steps."""
-    if config.learning_rate_schedule == "constant" or config.schedule_env_steps is None:
+    if config.schedule_env_steps is None:  # constant
         return config.learning_rate
     progress = min(env_steps / config.schedule_env_steps, 1.0)
     if config.learning_rate_schedule == "linear":
@@ -118,8 +120,14 @@ def make_learner(config: Config, horizon: int) -> Learner:
     @jax.jit
     def learn(state: LearnerState, segment: Segment, rate: jax.Array):
         grad, inner, info = estimator.gradient(state.estimator, segment)
+        updates: Any
         updates, optimizer_state = optimizer.update(grad, state.optimizer, state.theta)
-        theta = state.theta + rate * jnp.asarray(updates)
+        moved = state.theta + rate * updates, optimizer_state
+        # An update that shaping refused must not move theta by momentum or decay either.
+        kept = state.theta, state.optimizer
+        theta, optimizer_state = jax.tree.map(
+            lambda old, new: jnp.where(info.zero_update, old, new), kept, moved
+        )
         scalars = jnp.linalg.norm(grad), info.invalid_particles, info.zero_update
         return LearnerState(theta, optimizer_state, inner), scalars
 

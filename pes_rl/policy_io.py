@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from pes_rl.errors import UserError
-from pes_rl.policies import GRU, MLP, Linear, Normalizer, Policy
+from pes_rl.policies import GRU, MLP, Affine, Linear, Normalizer, Policy
 from pes_rl.policies.acting import act
 from pes_rl.policies.action import ActionSpec
 from pes_rl.run_folder import is_run, plain, suggest_run, versions, write_bytes_atomic
@@ -52,9 +52,9 @@ class SavedPolicy:
         return self.policy.unpack(self.theta)
 
     @cached_property
-    def _affine(self) -> tuple[np.ndarray, np.ndarray]:
+    def _affine(self) -> Affine:
         size = self.policy.observation_size
-        return (self.normalizer or Normalizer.empty(size)).affine()
+        return self.normalizer.affine() if self.normalizer else Affine.identity(size)
 
     def __call__(self, obs: Any) -> np.ndarray:
         """Action for one observation [O] or several [n, O].
@@ -90,7 +90,7 @@ class SavedPolicy:
                 f"wrong observation shape: expected ({size},) or (n, {size}), got {obs.shape}"
             )
         hidden = self._hidden(state, episode_start, (*obs.shape[:-1], memory))
-        action, hidden = act(self.policy, self.action, self._weights, *self._affine, obs, hidden)
+        action, hidden = act(self.policy, self.action, self._weights, self._affine, obs, hidden)
         dtype = np.int64 if self.action.kind == "discrete" else np.float32
         return np.asarray(action, dtype), hidden if memory else None
 

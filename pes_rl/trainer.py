@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from pes_rl import streams
 from pes_rl.config import Config
 from pes_rl.envs.make import make_simulator
+from pes_rl.envs.registry import resolve
 from pes_rl.learner import LearnerState, learning_rate, make_learner
-from pes_rl.particles.host import EVALUATION, Crew, Observed, Population, episode_rng, play
-from pes_rl.policies import Normalizer, make_policy
+from pes_rl.particles.host import Crew, Population, episode_rng, play
+from pes_rl.policies import Affine, Normalizer, make_policy
 
 
 class Evaluation(NamedTuple):
@@ -27,7 +29,7 @@ class TrainerState(NamedTuple):
     learner: Any
     normalizer: Normalizer
     population: dict[str, np.ndarray]
-    counters: dict[str, np.ndarray]
+    counters: np.ndarray
 
 
 class Trainer:
@@ -64,7 +66,9 @@ class Trainer:
         self._learner = make_learner(config, config.horizon)
         self._state: LearnerState = self._learner.init(self.policy.init(config.seed))
         self.normalizer = Normalizer.empty(probe.observation_size)
-        self.env_steps, self.updates, self._zero_updates = 0, 0, 0
+        # Scored over the task's own time limit, whatever the horizon of training.
+        self._episode_length = resolve(config.env, config.engine).horizon or config.horizon
+        self.env_steps, self.updates = 0, 0
 
     @property
     def theta(self) -> np.ndarray:
@@ -78,7 +82,7 @@ class Trainer:
             proposal.theta,
             proposal.restart,
             proposal.step_limit,
-            Observed(*self.normalizer.affine()),
+            self._affine(),
         )
         rate = learning_rate(self.config, self.env_steps)
         self._state, outcome = self._learner.learn(state, segment, rate)
@@ -86,35 +90,40 @@ class Trainer:
         steps = int(segment.steps.sum())
         self.env_steps += steps
         self.updates += 1
-        self._zero_updates += outcome.zero_update
-        live = segment.steps > 0
+        counted = (segment.steps > 0) & ~segment.invalid
         slots = 2 * int(proposal.step_limit.sum())
         return {
-            "train/segment_return": float(gained[live].mean()) if live.any() else 0.0,
+            "train/segment_return": float(gained[counted].mean()) if counted.any() else 0.0,
             "train/grad_norm": outcome.grad_norm,
             "train/live_fraction": steps / slots,
             "train/invalid_particles": outcome.invalid_particles,
-            "train/zero_updates": self._zero_updates,
+            "train/zero_updates": int(outcome.zero_update),
             "train/learning_rate": rate,
         }
+
+    def _affine(self) -> Affine:
+        if self.config.normalize_observations:
+            return self.normalizer.affine()
+        return Affine.identity(self.policy.observation_size)
 
     def evaluate(self) -> Evaluation:
         """Score the unperturbed policy on fresh episodes, seeded by the update they follow."""
         episodes = range(self.config.eval_episodes)
-        rngs = [episode_rng(self.config.seed, EVALUATION, i, self.updates) for i in episodes]
+        rngs = [
+            episode_rng(self.config.seed, streams.EVALUATION, i, self.updates) for i in episodes
+        ]
         returns, lengths = play(
-            self._scorer, self.theta, self.normalizer, self.config.horizon, rngs
+            self._scorer, self.theta, self._affine(), self._episode_length, rngs
         )
         return Evaluation(returns, lengths)
 
     def state(self) -> TrainerState:
         """A copy of everything the next update depends on."""
-        counters = (self.env_steps, self.updates, self._zero_updates)
         return TrainerState(
             learner=jax.tree.map(np.asarray, self._state),
             normalizer=self.normalizer,
             population=self._population.state(),
-            counters={"counters": np.array(counters, np.int64)},
+            counters=np.array((self.env_steps, self.updates), np.int64),
         )
 
     def restore(self, state: TrainerState) -> None:
@@ -128,6 +137,6 @@ class Trainer:
                 inner = self._state.estimator
                 inner = inner._replace(clock=jax.numpy.zeros_like(inner.clock))
                 self._state = self._state._replace(estimator=inner)
-        self.normalizer = state.normalizer._replace(total=int(state.normalizer.total))
+        self.normalizer = state.normalizer
         self._population.restore(state.population)
-        self.env_steps, self.updates, self._zero_updates = map(int, state.counters["counters"])
+        self.env_steps, self.updates = map(int, state.counters)

@@ -10,8 +10,8 @@ import pytest
 from pes_rl.config import build_config
 from pes_rl.envs.mujoco_engine import MujocoSimulator
 from pes_rl.envs.tasks import TASKS
-from pes_rl.particles.host import Observed, Population
-from pes_rl.policies import make_policy
+from pes_rl.particles.host import Population
+from pes_rl.policies import Affine, make_policy
 from pes_rl.trainer import Trainer
 from tests.oracle import make_env, record, replay
 
@@ -54,7 +54,7 @@ def unroll(name: str, num_threads: int, segments: int = 4, num_pairs: int = 5) -
     population = Population(lambda n: MujocoSimulator(task, n, num_threads), policy, num_pairs, 3)
     rng = np.random.default_rng(0)
     theta = rng.standard_normal((num_pairs, 2, policy.num_params)).astype(np.float32)
-    norm = Observed(np.zeros(task.observation_size), np.ones(task.observation_size))
+    norm = Affine.identity(task.observation_size)
     restart, segments_out = np.ones(num_pairs, bool), []
     for _ in range(segments):
         segment, moments, _ = population.unroll(theta, restart, np.full(num_pairs, 30), norm)
@@ -150,3 +150,25 @@ def test_observation_statistics_equal_a_plain_pass():
     np.testing.assert_allclose(trainer.normalizer.mean, everything.mean(axis=0), rtol=1e-9)
     variance = trainer.normalizer.m2 / trainer.normalizer.total
     np.testing.assert_allclose(variance, everything.var(axis=0), rtol=1e-9)
+
+
+def test_control_that_is_not_finite_ends_the_member():
+    """MuJoCo replaces such a control by zero, so the observation alone would look healthy."""
+    simulator = MujocoSimulator(TASKS["HalfCheetah"], 3)
+    simulator.reset(np.arange(3), [np.random.default_rng(i) for i in range(3)])
+    action = np.zeros((3, 6))
+    action[1, 2] = np.nan
+    out = simulator.step(np.arange(3), action)
+    np.testing.assert_array_equal(out.unstable, [False, True, False])
+
+
+def test_reward_of_a_broken_step_is_not_counted():
+    """MuJoCo resets a bad state by itself, which looks like a leap to the origin."""
+    trainer = make_trainer(normalize_observations=False)
+    trainer.update()
+    crew = trainer._population.crew
+    crew.simulator._fields["qpos"][3, 0] = crew.simulator._tracked[3, 0] = -1000.0
+    crew.simulator._fields["qvel"][3] = 1e15
+    row = trainer.update()
+    assert row["train/invalid_particles"] == 1
+    assert abs(row["train/segment_return"]) < 500

@@ -91,7 +91,7 @@ def test_rows_have_the_same_bits_alone_together_and_in_a_population(
         thetas = np.empty((n + 1, policy.num_params + 1), np.float32)
         thetas[:] = np.append(theta, np.float32(0))
         population = policy.unpack(np.ascontiguousarray(thetas[1:, :-1]))
-        trained = act(policy, action, population, *norm.affine(), obs, state)
+        trained = act(policy, action, population, norm.affine(), obs, state)
         for actions, states in (loaded.predict(obs, given), column_major, backwards, trained):
             assert actions.tobytes() == np.stack([a for a, _ in alone]).tobytes()
             if policy.state_size:
@@ -106,8 +106,8 @@ def test_box_actions_are_clipped_float32(tmp_path):
     assert state is None
     assert actions.dtype == np.float32
     assert actions.shape == (50, ACTS)
-    x = np.clip(obs, -10, 10)
-    expected = np.clip(x @ theta.reshape(ACTS, OBS).T, BOX.low, BOX.high)
+    # Without a normaliser observations reach the policy as they are, unclipped.
+    expected = np.clip(obs @ theta.reshape(ACTS, OBS).T, BOX.low, BOX.high)
     np.testing.assert_allclose(actions, expected, rtol=1e-5, atol=1e-4)
     assert (actions[:, 0].min(), actions[:, 0].max()) == (-1, 1)
     assert loaded(obs[0]).shape == (ACTS,)

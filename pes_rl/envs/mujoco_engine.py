@@ -25,6 +25,7 @@ _UNSTABLE = [
     int(mujoco.mjtWarning.mjWARN_BADQPOS),
     int(mujoco.mjtWarning.mjWARN_BADQVEL),
     int(mujoco.mjtWarning.mjWARN_BADQACC),
+    int(mujoco.mjtWarning.mjWARN_BADCTRL),
 ]
 
 
@@ -117,7 +118,8 @@ class MujocoSimulator:
             self._tracked[:] = after
         else:
             self._tracked[rows] = after
-        return Transition(observation, reward, terminated, self._unstable(rows, observation))
+        unstable = self._unstable(rows, observation)
+        return Transition(observation, reward, terminated, unstable)
 
     def _update_contact_forces(self, rows: np.ndarray) -> None:
         forces, scratch = self._fields["cfrc_ext"], self._scratch
@@ -127,7 +129,10 @@ class MujocoSimulator:
             forces[row] = scratch.cfrc_ext
 
     def _unstable(self, rows: np.ndarray, observation: np.ndarray) -> np.ndarray:
-        """Rows that MuJoCo warned about (it resets them by itself) or that observe non-finite."""
+        """Rows that MuJoCo warned about (it resets them itself) or that observe non-finite numbers.
+
+        A control that is not finite is among the warnings.
+        """
         if not np.count_nonzero(self._batch.warning) and math.isfinite(observation.sum()):
             return _none(len(rows))
         warned = self._batch.warning[rows][:, _UNSTABLE, 1].any(axis=1)

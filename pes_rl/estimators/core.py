@@ -22,11 +22,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from pes_rl import streams
 from pes_rl.estimators.shaping import RunningScale, Shaping
 
 Array = jax.Array
 HostArray = Any  # a jax.Array, or np.ndarray from an engine on the host
-_NOISE, _STAGGER = 0, 1  # random streams
 _FOREVER = jnp.iinfo(jnp.int32).max
 
 
@@ -162,10 +162,15 @@ def make_estimator(
         raise ValueError(f"noise_period must be in {segment_length}..{horizon}, not {rule.period}")
 
     def init(key: Any, theta: Array) -> EstimatorState:
-        stream = jax.random.fold_in(key, _NOISE)
+        if horizon is None and rule.period is None and theta.size > num_pairs:
+            raise ValueError(
+                f"{num_pairs} pairs that never draw again span {num_pairs} of {theta.size} "
+                "parameters; give a horizon, or noise with a period"
+            )
+        stream = jax.random.fold_in(key, streams.NOISE)
         limit = jnp.full(num_pairs, full_length, jnp.int32)
         if staggered and horizon is not None:
-            stagger_key = jax.random.fold_in(key, _STAGGER)
+            stagger_key = jax.random.fold_in(key, streams.STAGGER)
             limit = first_limits(stagger_key, num_pairs, segment_length, horizon)
         zeros = jnp.zeros((num_pairs, theta.size), theta.dtype)
         return EstimatorState(

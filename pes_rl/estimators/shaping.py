@@ -14,7 +14,6 @@ import jax.numpy as jnp
 
 Array = jax.Array
 Kind = Literal["none", "running-std", "std", "centered-rank"]
-KINDS: tuple[Kind, ...] = ("none", "running-std", "std", "centered-rank")
 
 _SMALLEST_STD = 1e-8  # relative to max(1, mean |loss|)
 _DECAY = 0.95
@@ -40,7 +39,7 @@ class Shaping(NamedTuple):
         losses (ARS V1); ``running-std`` by the root of an exponential average of that variance;
         ``centered-rank`` replaces losses by ranks in [-1/2, 1/2], ties averaged.
       num_top_pairs: keep this many pairs, those whose better member has the lowest loss (ARS
-        V1-t), and average over them alone; None keeps all.
+        V1-t), and take statistics and the average over them alone; None keeps all.
     """
 
     kind: Kind = "none"

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
+from pes_rl import streams
 from pes_rl.envs.simulator import Simulator
 from pes_rl.estimators.core import Segment
-from pes_rl.policies import Normalizer, Policy
+from pes_rl.policies import Affine, Normalizer, Policy
 from pes_rl.policies.acting import act
-
-RESET, EVALUATION = 2, 4  # random streams; the estimators' own are in estimators/core.py
 
 
 def episode_rng(seed: int, stream: int, index: int, episode: int) -> np.random.Generator:
@@ -40,13 +38,6 @@ class _Tally:
         return cls(np.zeros(n), np.zeros(n, np.int64), np.zeros(n, bool), sums[0], sums[1])
 
 
-class Observed(NamedTuple):
-    """Affine normalisation in force: ``clip((obs - shift) * scale)``."""
-
-    shift: np.ndarray
-    scale: np.ndarray
-
-
 class Crew:
     """Particles in their environments: present observation, hidden state, ended flag per row.
 
@@ -67,7 +58,7 @@ class Crew:
             self.hidden[rows] = 0
             self.ended[rows] = False
 
-    def unroll(self, theta: np.ndarray, norm: Observed, limit: np.ndarray, watch: bool) -> _Tally:
+    def unroll(self, theta: np.ndarray, norm: Affine, limit: np.ndarray, watch: bool) -> _Tally:
         """Advance every live row by up to ``limit`` [n] env steps with its own theta [n, P].
 
         ``watch`` collects the observations' statistics around ``norm.shift``.
@@ -85,7 +76,6 @@ class Crew:
     def _advance(self, rows, count, weights, norm, tally, watch) -> None:
         """Up to ``count`` env steps of fixed rows, stopping as soon as one of them ends."""
         policy, simulator, spec = self.policy, self.simulator, self.simulator.action
-        shift, scale = norm
         observation, hidden = self.observation[rows], self.hidden[rows]
         # Sums continue from where they stand: adding subtotals would round differently whenever
         # another row's end cuts the loop short.
@@ -93,13 +83,13 @@ class Crew:
         second, steps = tally.deviation_squared[rows], 0
         while steps < count:
             if watch:
-                deviation = observation - shift
+                deviation = observation - norm.shift
                 first += deviation
                 deviation *= deviation
                 second += deviation
-            action, hidden = act(policy, spec, weights, shift, scale, observation, hidden)
+            action, hidden = act(policy, spec, weights, norm, observation, hidden)
             observation, gained, terminated, unstable = simulator.step(rows, action)
-            reward += gained
+            reward += np.where(unstable, 0.0, gained) if np.count_nonzero(unstable) else gained
             steps += 1
             over = terminated | unstable
             if np.count_nonzero(over):
@@ -142,7 +132,7 @@ class Population:
         self._reward_shift, self._watch = reward_shift, watch
 
     def unroll(
-        self, theta: np.ndarray, restart: np.ndarray, step_limit: np.ndarray, norm: Observed
+        self, theta: np.ndarray, restart: np.ndarray, step_limit: np.ndarray, norm: Affine
     ) -> tuple[Segment, Normalizer, np.ndarray]:
         """One segment.
 
@@ -168,13 +158,23 @@ class Population:
             ended=self.crew.ended.reshape(pairs).copy(),
             invalid=tally.unstable.reshape(pairs),
         )
-        return segment, _moments(tally, segment, norm), tally.reward.reshape(pairs)
+        return segment, self._observed(tally, segment, norm), tally.reward.reshape(pairs)
+
+    def _observed(self, tally: _Tally, segment: Segment, norm: Affine) -> Normalizer:
+        """Moments of the observations of the pairs whose simulations stayed stable."""
+        kept = np.repeat(~segment.invalid.any(axis=1), 2)
+        total = int(tally.steps[kept].sum()) if self._watch else 0
+        if total == 0:
+            return Normalizer.empty(len(norm.shift))
+        mean = tally.deviation[kept].sum(axis=0) / total
+        m2 = tally.deviation_squared[kept].sum(axis=0) - total * mean**2
+        return Normalizer(total, norm.shift + mean, np.maximum(m2, 0))
 
     def _restart(self, pairs: np.ndarray) -> None:
         rows = (2 * pairs[:, None] + [0, 1]).ravel()
         # Equal generators for both members: common random numbers.
         rngs = [
-            episode_rng(self._seed, RESET, int(i), int(self.episodes[i]))
+            episode_rng(self._seed, streams.RESET, int(i), int(self.episodes[i]))
             for i in pairs
             for _ in range(2)
         ]
@@ -191,24 +191,12 @@ class Population:
         self.crew.restore(state)
 
 
-def _moments(tally: _Tally, segment: Segment, norm: Observed) -> Normalizer:
-    """Moments of the observations of the pairs whose simulations stayed stable."""
-    kept = np.repeat(~segment.invalid.any(axis=1), 2)
-    count = int(tally.steps[kept].sum())
-    if count == 0 or not tally.deviation.any():
-        return Normalizer.empty(len(norm.shift))
-    mean = tally.deviation[kept].sum(axis=0) / count
-    m2 = tally.deviation_squared[kept].sum(axis=0) - count * mean**2
-    return Normalizer(count, norm.shift + mean, np.maximum(m2, 0))
-
-
 def play(
-    crew: Crew, theta: np.ndarray, normalizer: Normalizer, horizon: int, rngs: Sequence
+    crew: Crew, theta: np.ndarray, norm: Affine, horizon: int, rngs: Sequence
 ) -> tuple[np.ndarray, np.ndarray]:
     """One full episode per row with the same theta [P]: returns [n] and lengths [n]."""
     n = len(crew.ended)
     crew.restart(np.arange(n), rngs)
-    norm = Observed(*normalizer.affine())
     particles = np.broadcast_to(theta, (n, theta.size))
     tally = crew.unroll(particles, norm, np.full(n, horizon), watch=False)
     return tally.reward, tally.steps

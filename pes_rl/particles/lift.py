@@ -15,11 +15,11 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
+from pes_rl import streams
 from pes_rl.estimators.core import Perturbation, Segment, members
 
 Array = jax.Array
 Carry = Any
-_RESET, _STEP = 0, 1  # random streams
 
 
 class Step(NamedTuple):
@@ -79,13 +79,13 @@ def lift(problem: Problem, num_pairs: int, segment_length: int, perturb_std: flo
             jax.random.key_data(key), None, jnp.zeros((num_pairs, 2), bool), zeros, zeros
         )
         blank = both(problem.init)(
-            keys(state, _RESET, zeros), jnp.broadcast_to(theta, (num_pairs, 2, theta.size))
+            keys(state, streams.RESET, zeros), jnp.broadcast_to(theta, (num_pairs, 2, theta.size))
         )
         return state._replace(carry=blank)
 
     def unroll(theta: Array, plan: Perturbation, state: ParticleState):
         particles = members(theta, plan.noise, perturb_std)
-        fresh = both(problem.init)(keys(state, _RESET, state.episodes), particles)
+        fresh = both(problem.init)(keys(state, streams.RESET, state.episodes), particles)
         state = state._replace(
             carry=_where(plan.restart[:, None], fresh, state.carry),
             ended=state.ended & ~plan.restart[:, None],
@@ -95,7 +95,7 @@ def lift(problem: Problem, num_pairs: int, segment_length: int, perturb_std: flo
         def one_step(loop, j):
             state, loss, steps, invalid = loop
             live = ~state.ended & (j < plan.step_limit)[:, None]
-            step_keys = keys(state, _STEP, state.steps)
+            step_keys = keys(state, streams.ENVIRONMENT, state.steps)
             carry, out = advance_all(step_keys, particles, state.carry)
             bad = live & ~jnp.isfinite(out.loss)
             loss = loss + jnp.where(live & ~bad, out.loss, 0)

@@ -14,12 +14,12 @@ from typing import Literal
 from pes_rl.policies.gru import GRU
 from pes_rl.policies.linear import Linear
 from pes_rl.policies.mlp import MLP
-from pes_rl.policies.normalizer import Normalizer
+from pes_rl.policies.normalizer import Affine, Normalizer
 
 Policy = Linear | MLP | GRU
 POLICIES = ("linear", "mlp", "gru")
 
-__all__ = ["GRU", "MLP", "POLICIES", "Linear", "Normalizer", "Policy", "make_policy"]
+__all__ = ["GRU", "MLP", "POLICIES", "Affine", "Linear", "Normalizer", "Policy", "make_policy"]
 
 
 def make_policy(

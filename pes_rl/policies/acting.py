@@ -8,7 +8,7 @@ import numpy as np
 
 from pes_rl.policies import Policy
 from pes_rl.policies.action import ActionSpec
-from pes_rl.policies.normalizer import CLIP
+from pes_rl.policies.normalizer import Affine
 
 Array = Any
 
@@ -17,21 +17,20 @@ def act(
     policy: Policy,
     action: ActionSpec,
     weights: tuple[Array, ...],
-    shift: Array,
-    scale: Array,
+    affine: Affine,
     obs: Array,
     state: Array,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Actions and new policy state for observations [..., O] and state [..., H].
 
-    ``weights`` are ``policy.unpack(theta)`` for one theta, or for one per row of ``obs``; ``shift``
-    and ``scale`` [O] come from ``Normalizer.affine()``. The observation is normalised and clipped
-    in float64, the policy computes in float32. Each row has the same bits whatever the number of
-    rows, and whether the rows share one theta or hold copies of it.
+    ``weights`` are ``policy.unpack(theta)`` for one theta, or for one per row of ``obs``. The
+    observation is normalised and clipped in float64, the policy computes in float32. Each row has
+    the same bits whatever the number of rows, and whether they share one theta or hold copies.
     """
     # Row-major operands keep every row on the same BLAS kernel: strided ones take another path
     # through matmul, which adds in another order.
     obs = np.ascontiguousarray(obs, np.float64)
-    x = np.minimum(np.maximum((obs - shift) * scale, -CLIP), CLIP).astype(np.float32)
+    shift, scale, bound = affine
+    x = np.minimum(np.maximum((obs - shift) * scale, -bound), bound).astype(np.float32)
     output, state = policy.apply(np, weights, x, np.ascontiguousarray(state, np.float32))
     return action.to_action(np, output), state

@@ -10,8 +10,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-CLIP = 10.0
+_BOUND = 10.0
 _VARIANCE_FLOOR = 1e-8
+
+
+class Affine(NamedTuple):
+    """What is done to an observation: ``clip((obs - shift) * scale, -bound, bound)``."""
+
+    shift: np.ndarray
+    scale: np.ndarray
+    bound: float
+
+    @classmethod
+    def identity(cls, observation_size: int) -> Affine:
+        """Leaves observations as they are: normalisation switched off."""
+        return cls(np.zeros(observation_size), np.ones(observation_size), np.inf)
 
 
 class Normalizer(NamedTuple):
@@ -42,12 +55,9 @@ class Normalizer(NamedTuple):
         m2 = self.m2 + other.m2 + delta**2 * (self.total * other.total / total)
         return Normalizer(total, mean, m2)
 
-    def affine(self) -> tuple[np.ndarray, np.ndarray]:
-        """``(shift, scale)``, both [O], with ``x = clip((obs - shift) * scale, -10, 10)``.
-
-        The identity until two observations have been seen.
-        """
+    def affine(self) -> Affine:
+        """Standardise by these statistics; mean 0 and deviation 1 until there are two of them."""
         if self.total < 2:
-            return np.zeros_like(self.mean), np.ones_like(self.mean)
+            return Affine.identity(len(self.mean))._replace(bound=_BOUND)
         variance = np.maximum(self.m2 / self.total, _VARIANCE_FLOOR)
-        return self.mean.copy(), 1.0 / np.sqrt(variance)
+        return Affine(self.mean.copy(), 1.0 / np.sqrt(variance), _BOUND)

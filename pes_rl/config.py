@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 from pes_rl.config_values import is_literal, is_null, parse_value, read_yaml
 from pes_rl.envs.registry import TASKS, Environment, resolve
 from pes_rl.errors import UserError, suggest
+from pes_rl.run_folder import write_text_atomic
 
 Engine = Literal["mujoco", "gymnasium"]
 Estimator = Literal["es", "truncated-es", "pes", "es-single", "gpes"]
@@ -140,7 +141,7 @@ def save_config(config: Config, path: Path) -> None:
 
     values = dataclasses.asdict(config)
     values["hidden_sizes"] = list(config.hidden_sizes)
-    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    write_text_atomic(path, yaml.safe_dump(values, sort_keys=False))
 
 
 def load_config(path: Path) -> Config:

@@ -45,12 +45,11 @@ def evaluate(path: str | Path, episodes: int = 100, seed: int = 0) -> dict[str, 
 
 def play_official(policy: SavedPolicy, episodes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns [E] and lengths [E] of episodes seeded ``seed``, ``seed + 1``, ..."""
-    import gymnasium
+    from pes_rl.envs.gymnasium_engine import make_env
 
-    from pes_rl.envs.quiet import silence_mujoco
-
-    silence_mujoco()
-    env = gymnasium.make(policy.environment["gymnasium_id"])
+    env = make_env(policy.environment["gymnasium_id"])
+    # The official time limit, or where there is none, the horizon of training.
+    limit = policy.environment.get("horizon", math.inf)
     start = getattr(env.action_space, "start", 0)
     returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
     for episode in range(episodes):
@@ -64,6 +63,6 @@ def play_official(policy: SavedPolicy, episodes: int, seed: int) -> tuple[np.nda
             )
             returns[episode] += float(reward)
             lengths[episode] += 1
-            over = terminated or truncated
+            over = terminated or truncated or lengths[episode] >= limit
     env.close()
     return returns, lengths

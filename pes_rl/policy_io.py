@@ -34,8 +34,8 @@ _KINDS: dict[str, type[Policy]] = {"linear": Linear, "mlp": MLP, "gru": GRU}
 class SavedPolicy:
     """A trained policy that acts with NumPy alone; made by ``load_policy``.
 
-    ``environment`` has the keys the training run saved (``name``, ``gymnasium_id``, ``engine``),
-    ``scores`` its evaluation, ``versions`` the packages it was trained with.
+    ``environment`` has the keys the training run saved (``name``, ``gymnasium_id``, ``engine``,
+    ``horizon``), ``scores`` its evaluation, ``versions`` the packages it was trained with.
     """
 
     policy: Policy

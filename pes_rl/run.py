@@ -15,9 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from pes_rl import __version__
 from pes_rl.checkpoint import Checkpoint, flatten, load_latest, save_checkpoint, unflatten
 from pes_rl.config import Config, load_config, save_config
 from pes_rl.envs.registry import resolve
+from pes_rl.errors import UserError
 from pes_rl.metrics import MetricsWriter
 from pes_rl.policy_io import save_policy
 from pes_rl.progress import Progress
@@ -48,17 +50,19 @@ def train_from_config(config: Config, run_dir: Path | None, command: str) -> Run
 
     Raises:
       UserError: the folder is not empty or cannot be written; nothing has been created then.
-      KeyboardInterrupt, SystemExit(143): SIGINT or SIGTERM arrived; the run has been saved.
+      KeyboardInterrupt, SystemExit(143): SIGINT or SIGTERM arrived; what exists has been saved.
     """
-    trainer = _make_trainer(config)
-    path = create_run(run_dir, config.env, config.estimator, config.seed)
-    with lock_run(path):
-        save_config(config, path / "config.yaml")
-        write_provenance(path, [command])
-        write_text_atomic(
-            path / "run.json", json.dumps({"exact_resume": trainer.exact_resume}) + "\n"
-        )
-        return _Session(trainer, path, None).train()
+    with _stop_signals() as stop:
+        trainer = _make_trainer(config)
+        _leave_if(stop)
+        path = create_run(run_dir, config.env, config.estimator, config.seed)
+        with lock_run(path):
+            save_config(config, path / "config.yaml")
+            write_provenance(path, command)
+            write_text_atomic(
+                path / "run.json", json.dumps({"exact_resume": trainer.exact_resume}) + "\n"
+            )
+            return _Session(trainer, path, None).train(stop)
 
 
 def resume(
@@ -76,14 +80,14 @@ def resume(
       KeyboardInterrupt, SystemExit(143): as in `train_from_config`.
     """
     path = require_run(run)
-    with lock_run(path):
+    with _stop_signals() as stop, lock_run(path):
         changes = {
             "num_env_steps": num_env_steps,
             "num_threads": num_threads,
             "checkpoint_every": checkpoint_every,
         }
         given = {name: value for name, value in changes.items() if value is not None}
-        config = replace(load_config(path / "config.yaml"), **given)
+        config = replace(_load_config(path), **given)
         checkpoint = load_latest(path)
         for skipped in checkpoint.skipped:
             print(f"pes-rl: warning: skipped a damaged checkpoint: {skipped}", file=sys.stderr)
@@ -97,11 +101,27 @@ def resume(
             )
         if given:
             save_config(config, path / "config.yaml")
-        for change in write_provenance(path, [command]):
+        for change in write_provenance(path, command):
             print(
                 f"pes-rl: warning: version changed since the run began: {change}", file=sys.stderr
             )
-        return _Session(trainer, path, checkpoint).train()
+        return _Session(trainer, path, checkpoint).train(stop)
+
+
+def _load_config(path: Path) -> Config:
+    """A run's configuration; an error says so if another version of pes-rl wrote it."""
+    try:
+        return load_config(path / "config.yaml")
+    except UserError as error:
+        made_by = None
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            made_by = json.loads((path / "versions.json").read_text()).get("pes_rl")
+        if made_by in (None, __version__):
+            raise
+        raise UserError(
+            f"run made by an incompatible version: {error} (made by pes-rl {made_by}, "
+            f"this is {__version__})"
+        ) from error
 
 
 def _make_trainer(config: Config):
@@ -127,15 +147,17 @@ class _Session:
         self._paused, self._before = 0.0, trainer.env_steps
         self._resumed_update = trainer.updates if checkpoint else None
 
-    def train(self) -> Run:
+    def train(self, stop: list[int]) -> Run:
+        """Update until the budget is used up or ``stop`` holds a signal; save either way."""
         trainer, config = self.trainer, self.config
         label = f"{config.env} {config.estimator}"
         with (
-            _stop_signals() as stop,
             MetricsWriter(self.path, self._resumed_update) as metrics,
             Progress(config.num_env_steps, label) as progress,
         ):
-            progress.note(f"{self.path}: compiling the update")
+            done = trainer.env_steps >= config.num_env_steps
+            doing = "nothing left to train" if done else "compiling the update"
+            progress.note(f"{self.path}: {doing}")
             while trainer.env_steps < config.num_env_steps and not stop:
                 self._update(metrics, progress)
                 if self._crossed(config.checkpoint_every):
@@ -145,8 +167,7 @@ class _Session:
             metrics.sync()
             self._checkpoint()
             self._save_policy("last")
-        if stop:
-            raise KeyboardInterrupt if stop[0] == signal.SIGINT else SystemExit(128 + stop[0])
+        _leave_if(stop)
         return Run(self.path, trainer.env_steps, self.last, self.best)
 
     def _update(self, metrics: MetricsWriter, progress: Progress) -> None:
@@ -223,9 +244,15 @@ class _Session:
                 "name": environment.name,
                 "gymnasium_id": environment.gymnasium_id,
                 "engine": config.engine,
+                "horizon": environment.horizon or config.horizon,
             },
             {"episode_return": self.last, "env_steps": trainer.env_steps},
         )
+
+
+def _leave_if(stop: list[int]) -> None:
+    if stop:
+        raise KeyboardInterrupt if stop[0] == signal.SIGINT else SystemExit(128 + stop[0])
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -185,15 +185,15 @@ def versions() -> dict[str, Any]:
     return found | {"platform": platform.platform(), "cpu_count": os.cpu_count()}
 
 
-def write_provenance(run_dir: Path, command: Sequence[str] | None = None) -> list[str]:
-    """Record the command line (``sys.argv`` by default) and the versions; return what changed.
+def write_provenance(run_dir: Path, command: str | None = None) -> list[str]:
+    """Record the command line (this process's by default) and the versions; return what changed.
 
     On resume the command is appended and versions.json describes the newest process. The list
     holds ``"numpy 2.3.0 -> 2.4.6"`` for every package that differs from the previous process.
     """
     old_command, old_versions = run_dir / COMMAND, run_dir / VERSIONS
     before = old_command.read_text() if old_command.exists() else ""
-    line = shlex.join(sys.argv if command is None else command)
+    line = shlex.join(sys.argv) if command is None else command
     changes: list[str] = []
     if old_versions.exists():
         with contextlib.suppress(ValueError, AttributeError):

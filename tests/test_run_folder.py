@@ -127,12 +127,12 @@ def test_a_folder_that_is_no_run_suggests_one(tmp_path, monkeypatch):
 
 
 def test_provenance(tmp_path):
-    assert write_provenance(tmp_path, ["pes-rl", "train", "--run-dir", "a b"]) == []
+    assert write_provenance(tmp_path, "pes-rl train --run-dir 'a b'") == []
     recorded = json.loads((tmp_path / "versions.json").read_text())
     assert recorded["numpy"] == np.__version__
     assert {"python", "pes_rl", "mujoco", "jax", "platform", "cpu_count"} <= recorded.keys()
     write_text_atomic(tmp_path / "versions.json", json.dumps(recorded | {"numpy": "1.0"}))
-    assert write_provenance(tmp_path, ["pes-rl", "train", "--resume", "x"]) == [
+    assert write_provenance(tmp_path, "pes-rl train --resume x") == [
         f"numpy 1.0 -> {np.__version__}"
     ]
     assert (tmp_path / "command.txt").read_text() == (

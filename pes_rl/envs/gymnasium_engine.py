@@ -14,9 +14,19 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
+from pes_rl.envs.quiet import silence_mujoco
 from pes_rl.envs.simulator import Transition
 from pes_rl.errors import UserError
 from pes_rl.policies.action import ActionSpec
+
+
+def make_env(gymnasium_id: str, **options: Any) -> gymnasium.Env:
+    """``gymnasium.make``; UserError where Gymnasium refuses or lacks a package."""
+    silence_mujoco()
+    try:
+        return gymnasium.make(gymnasium_id, **options)
+    except (gymnasium.error.Error, ImportError) as error:
+        raise UserError(f"cannot make environment {gymnasium_id!r}: {error}") from error
 
 
 def action_spec(env: gymnasium.Env, name: str) -> ActionSpec:
@@ -48,9 +58,7 @@ class GymnasiumSimulator:
 
     def __init__(self, gymnasium_id: str, num_particles: int):
         # The runner cuts episodes at the horizon, which is a truncation, not a termination.
-        self._envs = [
-            gymnasium.make(gymnasium_id, max_episode_steps=-1) for _ in range(num_particles)
-        ]
+        self._envs = [make_env(gymnasium_id, max_episode_steps=-1) for _ in range(num_particles)]
         self.observation_size = observation_size(self._envs[0], gymnasium_id)
         self.action = action_spec(self._envs[0], gymnasium_id)
         space = self._envs[0].action_space

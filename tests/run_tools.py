@@ -1,0 +1,51 @@
+"""What the end-to-end tests share: the command line in this process, and runs compared by bits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pes_rl import cli
+from pes_rl.checkpoint import load_latest
+from pes_rl.metrics import read_metrics
+
+EVAL = ("eval/episode_return", "eval/episode_return_std", "eval/episode_length", "eval/episodes")
+TIMES = ("wall_time_s", "train/env_steps_per_second", "total/env_steps_per_second")
+# Four particles of ten steps each: 40 env steps an update where nothing ends early.
+SMALL = (
+    "--num-pairs 2 --segment-length 10 --horizon 40 --eval-every 400 --eval-episodes 2 "
+    "--checkpoint-every 300 --num-threads 1 --num-env-steps 2000"
+)
+
+
+def train(flags: str, run_dir: Path | None = None) -> int:
+    """``pes-rl train`` with ``flags``, split at blanks, in this process."""
+    place = [] if run_dir is None else ["--run-dir", str(run_dir)]
+    return cli.main(["train", *flags.split(), *place])
+
+
+def resume(run: Path, flags: str = "") -> int:
+    return cli.main(["train", "--resume", str(run), *flags.split()])
+
+
+def rows(run: Path, without: tuple[str, ...] = TIMES) -> list[dict]:
+    return [
+        {key: value for key, value in row.items() if key not in without}
+        for row in read_metrics(run)
+    ]
+
+
+def arrays(run: Path) -> dict[str, tuple]:
+    """Everything the next update depends on, as it is in the newest checkpoint, by bits."""
+    return {
+        name: (array.dtype, array.shape, array.tobytes())
+        for name, array in load_latest(run).arrays.items()
+    }
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Every path below a folder with its bytes, None for folders; the lock file aside."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+        if path.name != ".lock"
+    }

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pes_rl.api import train
+    from pes_rl.errors import UserError
     from pes_rl.evaluation import evaluate
     from pes_rl.policy_io import load_policy
+    from pes_rl.run import resume
 
     __version__: str
 
-__all__ = ["__version__", "evaluate", "load_policy", "train"]
+__all__ = ["UserError", "__version__", "evaluate", "load_policy", "resume", "train"]
 
 # No submodule may be called train, evaluate or load_policy: importing it would set the package's
 # attribute of that name to the module, in place of the function.
@@ -19,6 +21,8 @@ _PUBLIC = {
     "train": "pes_rl.api",
     "evaluate": "pes_rl.evaluation",
     "load_policy": "pes_rl.policy_io",
+    "resume": "pes_rl.run",
+    "UserError": "pes_rl.errors",
 }
 
 

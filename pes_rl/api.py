@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pes_rl.config import build_config
+
+if TYPE_CHECKING:
+    from pes_rl.run import Run
 
 
 def train(
@@ -14,7 +17,7 @@ def train(
     run_dir: str | Path | None = None,
     config: str | Path | None = None,
     **overrides: Any,
-) -> Any:
+) -> Run:
     """Train a policy on ``env`` and return the finished run.
 
     Args:

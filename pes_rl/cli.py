@@ -128,10 +128,11 @@ def _evaluate(options: dict[str, Any], command: str) -> None:
     episodes = _count("--episodes", options["episodes"], least=1)
     seed = _count("--seed", options["seed"], least=0)
     from pes_rl.evaluation import evaluate
+    from pes_rl.run_folder import plain
 
     result = evaluate(options["run"], episodes=episodes, seed=seed)
     if options["json"]:
-        print(json.dumps(result))
+        print(json.dumps(plain(result)))
         return
     mean, spread = result["episode_return_mean"], result["episode_return_std"]
     print(

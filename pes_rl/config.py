@@ -61,7 +61,9 @@ class Config:
     ] = None
     momentum: Annotated[float, "momentum of sgd, in [0, 1)"] = 0.0
     max_grad_norm: Annotated[float | None, "clip the gradient to this global norm"] = None
-    weight_decay: Annotated[float, "decoupled weight decay per unit of step size"] = 0.0
+    weight_decay: Annotated[
+        float, "weight decay; decoupled for adamw, else added to the gradient"
+    ] = 0.0
     normalize_observations: Annotated[bool, "standardise observations by running statistics"] = True
     reward_shift: Annotated[float, "subtracted from each training reward (survival bonus)"] = 0.0
     policy: Annotated[Literal["linear", "mlp", "gru"], "policy architecture"] = "linear"
@@ -81,6 +83,7 @@ DERIVED = {
     "segment_length": "50, at most the horizon; es has none",
     "horizon": "the task's time limit",
     "staggered": "on, except for es",
+    "noise_period": "four segments",
     "hidden_sizes": "64 64 for mlp, 64 for gru",
 }
 # A field that means something only beside some values of another one, and its value otherwise.
@@ -129,7 +132,9 @@ def build_config(overrides: Mapping[str, Any], config_file: Path | None = None) 
     preset_blocks = _read_preset(environment)
     default = OPTIONS["estimator"].default
     estimator = {"estimator": default, **_select(preset_blocks), **head}["estimator"]
-    layers = (flags, _select(file_blocks, estimator), _select(preset_blocks, estimator))
+    chosen = {**_select(file_blocks, estimator), **flags}
+    preset = _fit(_select(preset_blocks, estimator), chosen)
+    layers = (flags, _select(file_blocks, estimator), preset)
     config = _complete(_merge(layers), environment)
     validate(config)
     return config
@@ -147,8 +152,9 @@ def save_config(config: Config, path: Path) -> None:
 def load_config(path: Path) -> Config:
     """Read a run's complete ``config.yaml``, without presets or defaults."""
     values = _select(_read_blocks(path, str(path)))
-    # Null is how the file says that the segment length of es is its horizon.
-    values.setdefault("segment_length", None)
+    # Null is how the file says that es has no segments, and only gpes a noise period.
+    for name in ("segment_length", "noise_period"):
+        values.setdefault(name, None)
     missing = [name for name in OPTIONS if name not in values]
     if missing:
         raise UserError(f"{path} is not a complete run configuration: {missing[0]!r} is missing")
@@ -209,6 +215,15 @@ def _select(blocks: Mapping[str, dict[str, Any]], estimator: str = "") -> dict[s
     return {**blocks.get("common", {}), **blocks.get("flat", {}), **blocks.get(estimator, {})}
 
 
+def _fit(preset: dict[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """A preset cut to what the user chose: its values must not make another's flag an error."""
+    fitted = dict(preset)
+    for name, bound in (("num_top_pairs", "num_pairs"), ("segment_length", "horizon")):
+        if fitted.get(name) is not None and chosen.get(bound) is not None:
+            fitted[name] = min(fitted[name], chosen[bound])
+    return fitted
+
+
 def _merge(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Stack layers, first wins; a choice made above drops what was meant for another choice.
 
@@ -243,6 +258,9 @@ def _complete(given: dict[str, Any], environment: Environment) -> Config:
     online = values["estimator"] != "es"
     values.setdefault("segment_length", min(50, horizon) if online else None)
     values.setdefault("staggered", online)
+    if values["estimator"] == "gpes" and values["noise_period"] is None:
+        segment = values["segment_length"]
+        values["noise_period"] = max(1, min(4, horizon // segment)) * segment
     hidden = {"linear": (), "mlp": (64, 64), "gru": (64,)}
     values.setdefault("hidden_sizes", hidden[values["policy"]])
     return Config(**values)
@@ -273,6 +291,7 @@ def _check_ranges(config: Config) -> None:
         if not (in_range and math.isfinite(value)):
             fix = f"; try {option.default}" if isinstance(option.default, int | float) else ""
             kind = "0 or more" if zero else "positive"
+            kind = "a number" if name == "reward_shift" else kind
             raise UserError(f"{name} must be finite and {kind}, not {value}{fix}")
     if config.seed >= 2**32:
         raise UserError(f"seed must be below 2**32, not {config.seed}")

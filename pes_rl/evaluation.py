@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from pathlib import Path
 from typing import Any
@@ -47,22 +48,19 @@ def play_official(policy: SavedPolicy, episodes: int, seed: int) -> tuple[np.nda
     """Returns [E] and lengths [E] of episodes seeded ``seed``, ``seed + 1``, ..."""
     from pes_rl.envs.gymnasium_engine import make_env
 
-    env = make_env(policy.environment["gymnasium_id"])
     # The official time limit, or where there is none, the horizon of training.
     limit = policy.environment.get("horizon", math.inf)
-    start = getattr(env.action_space, "start", 0)
     returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
-    for episode in range(episodes):
-        observation, _ = env.reset(seed=seed + episode)
-        state, over = None, False
-        while not over:
-            action, state = policy.predict(np.ravel(observation), state)
-            native = action + start if policy.action.kind == "discrete" else action
-            observation, reward, terminated, truncated, _ = env.step(
-                native.reshape(env.action_space.shape or ())
-            )
-            returns[episode] += float(reward)
-            lengths[episode] += 1
-            over = terminated or truncated or lengths[episode] >= limit
-    env.close()
+    with contextlib.closing(make_env(policy.environment["gymnasium_id"])) as env:
+        start, shape = getattr(env.action_space, "start", 0), env.action_space.shape or ()
+        for episode in range(episodes):
+            observation, _ = env.reset(seed=seed + episode)
+            state, over = None, False
+            while not over:
+                action, state = policy.predict(np.ravel(observation), state)
+                native = action + start if policy.action.kind == "discrete" else action
+                observation, reward, terminated, truncated, _ = env.step(native.reshape(shape))
+                returns[episode] += float(reward)
+                lengths[episode] += 1
+                over = terminated or truncated or lengths[episode] >= limit
     return returns, lengths

@@ -1,4 +1,4 @@
-"""What a person sees while training runs: a bar on a terminal, a few lines in a log file."""
+"""What a person sees while training runs: a bar on a terminal, next to nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import time
 from typing import Any
 
 _REFRESH_S = 0.25
-_LINES = 10
 
 
 class Progress:
     """Context manager that shows environment steps, speed, returns and the time left on stderr.
 
-    On a terminal it draws a bar, at most four times a second. Elsewhere it writes a line when an
-    evaluation is new and a tenth of the run has passed since the last line.
+    On a terminal it draws a bar, at most four times a second. Elsewhere it is quiet but for notes:
+    metrics.jsonl holds every row.
     """
 
     def __init__(self, total_env_steps: int, label: str) -> None:
@@ -22,8 +21,6 @@ class Progress:
         self._bar: Any = None
         self._task: Any = None
         self._next_draw = 0.0
-        self._next_line = 0
-        self._shown_return: float | None = None
 
     def __enter__(self) -> Progress:
         if sys.stderr.isatty():
@@ -55,7 +52,6 @@ class Progress:
     ) -> None:
         """Report where training is; cheap enough to call on every update."""
         if self._bar is None:
-            self._log(env_steps, steps_per_second, current_return, best_return)
             return
         now = time.monotonic()
         if now < self._next_draw and env_steps < self.total:
@@ -65,15 +61,6 @@ class Progress:
         info = _info(steps_per_second, current_return, best_return)
         info += f"  {_duration(left)} left" if left is not None else ""
         self._bar.update(self._task, completed=env_steps, info=info, refresh=True)
-
-    def _log(self, env_steps: int, speed: float, current: float | None, best: float | None) -> None:
-        if current is None or current == self._shown_return or env_steps < self._next_line:
-            return
-        self._shown_return = current
-        tenth = max(1, self.total // _LINES)
-        self._next_line = (env_steps // tenth + 1) * tenth
-        place = f"{env_steps:,} of {self.total:,} env steps"
-        print(f"{self.label}: {place}  {_info(speed, current, best)}", file=sys.stderr, flush=True)
 
 
 def _make_bar() -> Any:

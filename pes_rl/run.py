@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import signal
 import sys
 import threading
@@ -13,11 +12,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pes_rl import __version__
 from pes_rl.checkpoint import Checkpoint, flatten, load_latest, save_checkpoint, unflatten
-from pes_rl.config import Config, load_config, save_config
+from pes_rl.config import Config, load_config, save_config, validate
 from pes_rl.envs.registry import resolve
 from pes_rl.errors import UserError
 from pes_rl.metrics import MetricsWriter
@@ -25,15 +24,16 @@ from pes_rl.policy_io import save_policy
 from pes_rl.progress import Progress
 from pes_rl.run_folder import (
     create_run,
+    is_run,
     lock_run,
     require_run,
     write_provenance,
     write_text_atomic,
 )
+from pes_rl.runtime import single_threaded_math
 
-# A CPU program of several threads can wait for itself for ever on a machine of few cores, and one
-# thread keeps the order of summation fixed; the population's parallelism is in the physics.
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+if TYPE_CHECKING:
+    from pes_rl.trainer import Trainer
 
 
 class Run(NamedTuple):
@@ -52,11 +52,13 @@ def train_from_config(config: Config, run_dir: Path | None, command: str) -> Run
       UserError: the folder is not empty or cannot be written; nothing has been created then.
       KeyboardInterrupt, SystemExit(143): SIGINT or SIGTERM arrived; what exists has been saved.
     """
-    with _stop_signals() as stop:
+    with _stop_signals() as stop, single_threaded_math():
         trainer = _make_trainer(config)
         _leave_if(stop)
         path = create_run(run_dir, config.env, config.estimator, config.seed)
         with lock_run(path):
+            if is_run(path):
+                raise UserError(f"the run folder {path} was taken by another run; name another")
             save_config(config, path / "config.yaml")
             write_provenance(path, command)
             write_text_atomic(
@@ -80,7 +82,7 @@ def resume(
       KeyboardInterrupt, SystemExit(143): as in `train_from_config`.
     """
     path = require_run(run)
-    with _stop_signals() as stop, lock_run(path):
+    with _stop_signals() as stop, single_threaded_math(), lock_run(path):
         changes = {
             "num_env_steps": num_env_steps,
             "num_threads": num_threads,
@@ -88,7 +90,13 @@ def resume(
         }
         given = {name: value for name, value in changes.items() if value is not None}
         config = replace(_load_config(path), **given)
+        validate(config)
         checkpoint = load_latest(path)
+        if config.num_env_steps < checkpoint.meta["env_steps"]:
+            raise UserError(
+                f"--num-env-steps {config.num_env_steps} is less than the "
+                f"{checkpoint.meta['env_steps']} that {path} has trained; give more to extend it"
+            )
         for skipped in checkpoint.skipped:
             print(f"pes-rl: warning: skipped a damaged checkpoint: {skipped}", file=sys.stderr)
         trainer = _make_trainer(config)
@@ -124,24 +132,21 @@ def _load_config(path: Path) -> Config:
         ) from error
 
 
-def _make_trainer(config: Config):
-    from threadpoolctl import threadpool_limits
+def _make_trainer(config: Config) -> Trainer:
+    from pes_rl.trainer import Trainer  # JAX and MuJoCo: seconds
 
-    from pes_rl.trainer import Trainer
-
-    # One BLAS thread: more of them would fight the physics threads, and change bits.
-    threadpool_limits(limits=1, user_api="blas")
     return Trainer(config)
 
 
 class _Session:
     """One process's share of a run."""
 
-    def __init__(self, trainer, path: Path, checkpoint: Checkpoint | None):
+    def __init__(self, trainer: Trainer, path: Path, checkpoint: Checkpoint | None):
         self.trainer, self.path, self.config = trainer, path, trainer.config
         meta = checkpoint.meta if checkpoint else {}
         self.best = meta.get("best_return", -math.inf)
         self.last = meta.get("last_return", math.nan)
+        self._scored = meta.get("scored_update", -1)
         self._earlier_seconds = meta.get("wall_time_s", 0.0)
         self._start = self._row_time = time.perf_counter()
         self._paused, self._before = 0.0, trainer.env_steps
@@ -166,7 +171,8 @@ class _Session:
                         self._checkpoint()
             metrics.sync()
             self._checkpoint()
-            self._save_policy("last")
+            if not stop:
+                progress.note(f"{self.path}: best return {self.best:.1f}, last {self.last:.1f}")
         _leave_if(stop)
         return Run(self.path, trainer.env_steps, self.last, self.best)
 
@@ -203,7 +209,7 @@ class _Session:
 
     def _evaluate(self) -> dict[str, float]:
         result = self.trainer.evaluate()
-        self.last = float(result.returns.mean())
+        self.last, self._scored = float(result.returns.mean()), self.trainer.updates
         if self.last > self.best:
             self.best = self.last
             self._save_policy("best")
@@ -227,9 +233,11 @@ class _Session:
             "wall_time_s": self._wall_time(),
             "best_return": self.best,
             "last_return": self.last,
+            "scored_update": self._scored,
         }
         arrays = flatten(self.trainer.state())
         save_checkpoint(self.path, self.trainer.env_steps, arrays, meta)
+        self._save_policy("last")
 
     def _save_policy(self, name: str) -> None:
         trainer, config = self.trainer, self.config
@@ -246,7 +254,10 @@ class _Session:
                 "engine": config.engine,
                 "horizon": environment.horizon or config.horizon,
             },
-            {"episode_return": self.last, "env_steps": trainer.env_steps},
+            {
+                "env_steps": trainer.env_steps,
+                "episode_return": self.last if self._scored == trainer.updates else None,
+            },
         )
 
 
@@ -265,13 +276,15 @@ def _stop_signals() -> Iterator[list[int]]:
 
     def handle(number: int, frame: object) -> None:
         del frame
-        if received:
-            raise KeyboardInterrupt
         received.append(number)
+        if len(received) > 1:
+            _leave_if([number])
+        print("pes-rl: saving after this update; once more to stop at once", file=sys.stderr)
 
     previous = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield received
     finally:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            # None stands for a handler that Python did not install and cannot put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

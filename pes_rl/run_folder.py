@@ -102,7 +102,7 @@ def _make_writable(path: Path) -> Path:
     created: list[Path] = []
     try:
         for folder in reversed(missing):
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)  # two runs may start at the same time
             created.append(folder)
         if next(path.iterdir(), None) is not None:
             raise UserError(

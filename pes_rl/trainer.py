@@ -134,8 +134,8 @@ class Trainer:
         with jax.enable_x64(True):
             self._state = jax.tree.map(jax.numpy.asarray, state.learner)
             if not self.exact_resume:
-                inner = self._state.estimator
-                inner = inner._replace(clock=jax.numpy.zeros_like(inner.clock))
+                fresh = self._learner.init(self.theta).estimator
+                inner = self._state.estimator._replace(clock=fresh.clock, limit=fresh.limit)
                 self._state = self._state._replace(estimator=inner)
         self.normalizer = state.normalizer
         self._population.restore(state.population)

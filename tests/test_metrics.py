@@ -132,18 +132,13 @@ def test_errors(tmp_path):
     writer.close()
 
 
-def test_progress_without_a_terminal_is_a_few_lines(capsys):
+def test_progress_without_a_terminal_is_quiet(capsys):
     with Progress(1000, "Hopper") as progress:
         progress.note("compiling")
         for step in range(1, 1001):
             current = None if step < 50 else float(step // 20)
             progress.update(step, 2e4, current, current)
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[:2] == [
-        "compiling",
-        "Hopper: 50 of 1,000 env steps  20,000 env steps/s  return 2.0  best 2.0",
-    ]
-    assert 5 <= len(lines) <= 13
+    assert capsys.readouterr().err == "compiling\n"
 
 
 def test_progress_on_a_terminal(capsys, monkeypatch):

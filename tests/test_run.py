@@ -191,7 +191,7 @@ def test_output_without_a_terminal(tmp_path, capsys):
     assert out == "" and "\r" not in err and "\x1b" not in err
     first, *others = err.splitlines()
     assert first == f"{tmp_path / 'run'}: compiling the update"
-    assert len(others) == 1 and others[0].startswith("HalfCheetah es-single: 400 of 400 env steps")
+    assert len(others) == 1 and others[0].startswith(f"{tmp_path / 'run'}: best return")
 
 
 def test_evaluate_is_the_official_environment(full_length, capsys):

@@ -227,3 +227,10 @@ def test_signals_while_starting(number, code, place, num_rows, tmp_path, monkeyp
     assert len(rows(tmp_path / "run")) == num_rows
     assert resume(tmp_path / "run", "--num-env-steps 120") == 0
     assert [row["env_steps"] for row in rows(tmp_path / "run")] == [40, 80, 120]
+
+
+def test_resume_cannot_shorten_a_run(run, capsys):
+    before = contents(run)
+    assert resume(run, "--num-env-steps 100") == 2
+    assert "--num-env-steps 100 is less than" in capsys.readouterr().err
+    assert contents(run) == before

@@ -123,7 +123,7 @@ def test_a_folder_that_is_no_run_suggests_one(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"has no config.yaml; did you mean '.*030405'"):
         require_run(run / "policy" / "best")
     with pytest.raises(UserError, match=r"has no config.yaml$"):
-        require_run(tmp_path)
+        require_run(tmp_path / "runs")
 
 
 def test_provenance(tmp_path):

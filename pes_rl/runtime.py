@@ -1,0 +1,26 @@
+"""Settings of the numerical libraries that results and progress depend on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+_ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
+
+
+@contextlib.contextmanager
+def single_threaded_math() -> Iterator[None]:
+    """One BLAS thread while inside, and one XLA thread from JAX's first computation on.
+
+    More of them would compete with the physics threads and change the order of summation, and a
+    threaded XLA program can wait for itself for ever on a machine of few cores. The population's
+    parallelism is in the physics.
+    """
+    from threadpoolctl import threadpool_limits
+
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_cpu_multi_thread_eigen" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {_ONE_THREAD}".strip()
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield

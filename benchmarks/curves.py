@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -20,21 +19,26 @@ Options = dict[str, Any]
 
 def train_curve(options: Options) -> dict[str, Any]:
     """Train one configuration in memory; its evaluations as [env_steps, mean return] pairs."""
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    from pes_rl import run  # noqa: F401  sets what JAX reads when it is imported
     from pes_rl.config import build_config
+    from pes_rl.runtime import single_threaded_math
     from pes_rl.trainer import Trainer
 
     config = build_config({"num_threads": 1, **options})
-    trainer, curve, start = Trainer(config), [], time.perf_counter()
-    curve.append([0, round(float(trainer.evaluate().returns.mean()), 2)])
-    while trainer.env_steps < config.num_env_steps:
-        before = trainer.env_steps
-        trainer.update()
-        due = trainer.env_steps // config.eval_every > before // config.eval_every
-        if due or trainer.env_steps >= config.num_env_steps:
-            mean = round(float(trainer.evaluate().returns.mean()), 2)
-            curve.append([trainer.env_steps, mean])
+    start, curve = time.perf_counter(), []
+    with single_threaded_math():
+        trainer = Trainer(config)
+
+        def score() -> None:
+            mean = float(trainer.evaluate().returns.mean())
+            curve.append([trainer.env_steps, round(mean, 2)])
+
+        score()
+        while trainer.env_steps < config.num_env_steps:
+            before = trainer.env_steps
+            trainer.update()
+            due = trainer.env_steps // config.eval_every > before // config.eval_every
+            if due or trainer.env_steps >= config.num_env_steps:
+                score()
     seconds = round(time.perf_counter() - start, 1)
     return {"options": options, "curve": curve, "updates": trainer.updates, "seconds": seconds}
 

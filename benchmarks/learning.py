@@ -20,7 +20,7 @@ from benchmarks.curves import steps_to, train_curves
 from pes_rl.envs.registry import TASKS
 
 BUDGETS = {"Swimmer": 300_000, "HalfCheetah": 3_000_000}
-ESTIMATORS = ("es-single", "pes", "es", "truncated-es")
+ESTIMATORS = ("es-single", "es", "pes", "truncated-es")
 STYLES = {
     "es-single": ("C0", "-"),
     "pes": ("C1", "--"),

@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from pes_rl import run  # first: it sets what JAX reads when it is imported
 from pes_rl.config import build_config
 from pes_rl.metrics import MetricsWriter, read_metrics
+from pes_rl.run import train_from_config
+from pes_rl.runtime import single_threaded_math
 from pes_rl.trainer import Trainer
 
 CASES: dict[str, dict[str, Any]] = {
@@ -116,7 +117,7 @@ def measure_total(options: dict[str, Any], blocks: int, updates: int) -> dict[st
     """A whole run with default settings against bare stepping measured before and after it."""
     before = measure(options, blocks, updates)["bare_env_steps_per_second"]
     with tempfile.TemporaryDirectory() as folder:
-        run.train_from_config(build_config(options), Path(folder) / "run", "benchmark")
+        train_from_config(build_config(options), Path(folder) / "run", "benchmark")
         rows = read_metrics(Path(folder) / "run")
     after = measure(options, blocks, updates)["bare_env_steps_per_second"]
     # The first row holds the compilation.
@@ -136,6 +137,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--block-env-steps", type=int, default=50_000)
     parser.add_argument("--only", help="cases whose name contains this text")
     args = parser.parse_args(argv)
+    with single_threaded_math():
+        report(args)
+
+
+def report(args: argparse.Namespace) -> None:
+    """Measure the chosen cases and print a line for each."""
     for name, options in CASES.items():
         if args.only is None or args.only in name:
             per_update = 2 * options["num_pairs"] * 50

@@ -52,14 +52,13 @@ def play_official(policy: SavedPolicy, episodes: int, seed: int) -> tuple[np.nda
     limit = policy.environment.get("horizon", math.inf)
     returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
     with contextlib.closing(make_env(policy.environment["gymnasium_id"])) as env:
-        start, shape = getattr(env.action_space, "start", 0), env.action_space.shape or ()
+        shape = env.action_space.shape or ()
         for episode in range(episodes):
             observation, _ = env.reset(seed=seed + episode)
             state, over = None, False
             while not over:
                 action, state = policy.predict(np.ravel(observation), state)
-                native = action + start if policy.action.kind == "discrete" else action
-                observation, reward, terminated, truncated, _ = env.step(native.reshape(shape))
+                observation, reward, terminated, truncated, _ = env.step(action.reshape(shape))
                 returns[episode] += float(reward)
                 lengths[episode] += 1
                 over = terminated or truncated or lengths[episode] >= limit

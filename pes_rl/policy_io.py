@@ -137,7 +137,7 @@ def save_policy(
     description = {
         "schema": SCHEMA,
         "policy": {"kind": kind, **asdict(policy)},
-        "action": {"kind": action.kind, "size": action.size},
+        "action": {"kind": action.kind, "size": action.size, "start": action.start},
         "environment": dict(env),
         "scores": dict(scores),
         "versions": versions(),

@@ -33,7 +33,7 @@ def action_spec(env: gymnasium.Env, name: str) -> ActionSpec:
     """How a policy's output becomes an action of ``env``; UserError for other kinds of spaces."""
     space = env.action_space
     if isinstance(space, Discrete):
-        return ActionSpec("discrete", int(space.n))
+        return ActionSpec("discrete", int(space.n), start=int(space.start))
     if isinstance(space, Box) and np.issubdtype(space.dtype, np.floating):
         return ActionSpec("box", space.low.size, tuple(space.low.flat), tuple(space.high.flat))
     raise UserError(
@@ -63,7 +63,6 @@ class GymnasiumSimulator:
         self.action = action_spec(self._envs[0], gymnasium_id)
         space = self._envs[0].action_space
         self._shape, self._dtype = space.shape, space.dtype
-        self._start = int(space.start) if isinstance(space, Discrete) else 0
 
     def reset(self, rows: np.ndarray, rngs: Sequence[np.random.Generator]) -> np.ndarray:
         """Start new episodes in ``rows``; observations [R, O]."""
@@ -87,7 +86,7 @@ class GymnasiumSimulator:
 
     def _native(self, action: np.ndarray) -> Any:
         if self.action.kind == "discrete":
-            return int(action) + self._start
+            return int(action)
         return np.asarray(action, self._dtype).reshape(self._shape)
 
     def _flat(self, observations: Sequence[np.ndarray]) -> np.ndarray:

@@ -14,13 +14,14 @@ class ActionSpec:
     """An action space: ``box`` of ``size`` numbers in [low, high], or ``discrete`` of ``size``.
 
     ``low`` and ``high`` (float32 values, infinite where unbounded) are empty for ``discrete``.
-    ``size`` is the length of the policy's output either way.
+    ``size`` is the length of the policy's output either way; ``start`` is the first choice.
     """
 
     kind: Literal["box", "discrete"]
     size: int
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+    start: int = 0
 
     def __post_init__(self) -> None:
         bounds = self.size if self.kind == "box" else 0
@@ -32,11 +33,11 @@ class ActionSpec:
         return np.array(self.low, np.float32), np.array(self.high, np.float32)
 
     def to_action(self, xp: Any, output: Any) -> Any:
-        """Actions of outputs [..., size]: clipped [..., size], or the index [...] of the largest.
+        """Actions of outputs [..., size]: clipped [..., size], or the choice [...] of the largest.
 
         NaN stays NaN, so that the engine sees an unstable member for what it is.
         """
         if self.kind == "discrete":
-            return xp.argmax(output, axis=-1)
+            return xp.argmax(output, axis=-1) + self.start
         low, high = self._bounds
         return xp.minimum(xp.maximum(output, low), high)

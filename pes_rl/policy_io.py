@@ -223,7 +223,8 @@ def _read(file: Path) -> tuple[str, dict[str, np.ndarray]]:
     try:
         with safe_open(file, framework="np") as opened:
             header = opened.metadata() or {}
-            arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            names = list(opened.keys())
+            arrays = {name: opened.get_tensor(name) for name in names}
     except (SafetensorError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{file} is damaged: {error}") from error
     except OSError as error:

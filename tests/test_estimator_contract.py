@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pes_rl.estimators import Segment, Shaping, gpes, members
+from pes_rl.estimators import Segment, Shaping, es_single, gpes, members
 from pes_rl.particles.lift import Step, lift
 from tests.toy_problems import NAMES, SIGMA, Drifter, build, record
 
@@ -277,3 +277,24 @@ def test_lift_freezes_an_ended_member():
 def test_noise_period_must_be_a_multiple_of_the_segment_length(period):
     with pytest.raises(ValueError, match="noise_period"):
         gpes(N, SIGMA, K, T, period)
+
+
+def test_one_key_serves_the_estimator_and_the_runner():
+    """A reset must not draw the very numbers of the noise: streams have tags of their own."""
+
+    class StartIsNoise:
+        def init(self, key, theta):
+            return jax.random.normal(key, theta.shape)
+
+        def step(self, key, theta, carry):
+            return carry, Step(theta.sum(), jnp.zeros((), bool))
+
+    key, theta = jax.random.key(3), jnp.zeros(5)
+    plan, _ = es_single(4, 0.1, 2, 6).perturb(es_single(4, 0.1, 2, 6).init(key, theta))
+    state = lift(StartIsNoise(), 4, 2, 0.1).init(key, theta)
+    assert jnp.abs(state.carry[:, 0] - plan.noise).min() > 1e-6
+
+
+def test_endless_episodes_need_enough_directions():
+    with pytest.raises(ValueError, match="2 pairs that never draw again"):
+        es_single(2, 0.1, 2, None).init(jax.random.key(0), jnp.zeros(50))

@@ -191,7 +191,7 @@ def make_estimator(
         if rule.accumulate:
             kept = jnp.where(restart[:, None], 0, accumulator)
             accumulator = jnp.where(draw[:, None], kept + noise, kept)
-        plan = Perturbation(noise, restart, _step_limit(state))
+        plan = Perturbation(noise, restart, _step_limit(state, segment_length))
         draws = state.draws + draw.astype(jnp.int32)
         return plan, state._replace(noise=noise, accumulator=accumulator, draws=draws)
 
@@ -202,7 +202,7 @@ def make_estimator(
         weight = state.accumulator if rule.accumulate else state.noise
         total = jnp.matmul(delta.astype(weight.dtype), weight, precision="highest")
         grad = total / jnp.asarray(2 * perturb_std * count, weight.dtype)
-        clock = state.clock + _step_limit(state)
+        clock = state.clock + _step_limit(state, segment_length)
         over = segment.ended.all(axis=1) | (clock >= state.limit) | ~valid
         state = state._replace(
             clock=jnp.where(over, 0, clock),
@@ -211,17 +211,21 @@ def make_estimator(
         )
         return grad, state, Info(segment.invalid.sum(dtype=jnp.int32), zero)
 
-    def _fresh_noise(state: EstimatorState) -> Array:
-        """Noise [N, P] keyed by pair and draw count, so it does not depend on placement."""
-        key = jax.random.wrap_key_data(state.key)
-
-        def one(pair: Array, draw: Array) -> Array:
-            pair_key = jax.random.fold_in(jax.random.fold_in(key, pair), draw)
-            return jax.random.normal(pair_key, state.noise.shape[1:], state.noise.dtype)
-
-        return jax.vmap(one)(jnp.arange(num_pairs, dtype=jnp.int32), state.draws)
-
-    def _step_limit(state: EstimatorState) -> Array:
-        return jnp.minimum(segment_length, state.limit - state.clock).astype(jnp.int32)
-
     return Estimator(init, perturb, gradient, segment_length, perturb_std)
+
+
+def _fresh_noise(state: EstimatorState) -> Array:
+    """Noise [N, P] keyed by pair and draw count, so it does not depend on placement."""
+    key = jax.random.wrap_key_data(state.key)
+    num_pairs, num_params = state.noise.shape
+
+    def one(pair: Array, draw: Array) -> Array:
+        pair_key = jax.random.fold_in(jax.random.fold_in(key, pair), draw)
+        return jax.random.normal(pair_key, (num_params,), state.noise.dtype)
+
+    return jax.vmap(one)(jnp.arange(num_pairs, dtype=jnp.int32), state.draws)
+
+
+def _step_limit(state: EstimatorState, segment_length: int) -> Array:
+    """Env steps [N] of the next segment: shorter where the episode is cut before its end."""
+    return jnp.minimum(segment_length, state.limit - state.clock).astype(jnp.int32)

@@ -65,7 +65,7 @@ def lift(problem: Problem, num_pairs: int, segment_length: int, perturb_std: flo
     members of its pair restart. A non-finite loss marks the member invalid and ends it.
     """
     pairs = jnp.arange(num_pairs, dtype=jnp.int32)
-    both = lambda f, key_axis=0: jax.vmap(jax.vmap(f, (None, 0)), (key_axis, 0))  # noqa: E731
+    start_all = jax.vmap(jax.vmap(problem.init, (None, 0)), (0, 0))
     advance_all = jax.vmap(jax.vmap(problem.step, (None, 0, 0)), (0, 0, 0))
 
     def keys(state: ParticleState, stream: int, counter: Array) -> Array:
@@ -78,14 +78,14 @@ def lift(problem: Problem, num_pairs: int, segment_length: int, perturb_std: flo
         state = ParticleState(
             jax.random.key_data(key), None, jnp.zeros((num_pairs, 2), bool), zeros, zeros
         )
-        blank = both(problem.init)(
+        blank = start_all(
             keys(state, streams.RESET, zeros), jnp.broadcast_to(theta, (num_pairs, 2, theta.size))
         )
         return state._replace(carry=blank)
 
     def unroll(theta: Array, plan: Perturbation, state: ParticleState):
         particles = members(theta, plan.noise, perturb_std)
-        fresh = both(problem.init)(keys(state, streams.RESET, state.episodes), particles)
+        fresh = start_all(keys(state, streams.RESET, state.episodes), particles)
         state = state._replace(
             carry=_where(plan.restart[:, None], fresh, state.carry),
             ended=state.ended & ~plan.restart[:, None],

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mujoco
@@ -39,14 +40,13 @@ def load_model(task: Task) -> mujoco.MjModel:
 
 
 class _Rows:
-    """MjData fields of some of the particles; a full selection reads the live views themselves."""
+    """MjData fields of some of the particles, gathered when a task reads them."""
 
-    def __init__(self, fields: dict[str, np.ndarray], rows: np.ndarray | None):
+    def __init__(self, fields: dict[str, np.ndarray], rows: np.ndarray):
         self._fields, self._rows = fields, rows
 
     def __getattr__(self, name: str) -> np.ndarray:
-        field = self._fields[name]
-        return field if self._rows is None else field[self._rows]
+        return self._fields[name][self._rows]
 
 
 class MujocoSimulator:
@@ -75,7 +75,8 @@ class MujocoSimulator:
             self._scratch = mujoco.MjData(self.model)
         self._ctrl = self._batch.bind("ctrl")
         self._all = np.arange(num_particles)
-        self._tracked = np.array(task.track(np, self.model, _Rows(self._fields, None)))
+        self._everyone = SimpleNamespace(**self._fields)
+        self._tracked = np.array(task.track(np, self.model, self._everyone))
 
     def reset(self, rows: np.ndarray, rngs: Sequence[np.random.Generator]) -> np.ndarray:
         """Start new episodes in ``rows``; observations [R, O]."""
@@ -109,7 +110,7 @@ class MujocoSimulator:
         self._batch.step(ids, nstep=task.frame_skip)
         if task.contact_forces:
             self._update_contact_forces(rows)
-        data = _Rows(self._fields, ids)
+        data = self._everyone if everyone else _Rows(self._fields, rows)
         observation = task.observe(np, model, data)
         before = self._tracked if everyone else self._tracked[rows]
         reward, terminated = task.reward(np, model, before, data, action)

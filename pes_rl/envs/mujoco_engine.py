@@ -116,7 +116,7 @@ class MujocoSimulator:
         reward, terminated = task.reward(np, model, before, data, action)
         after = task.track(np, model, data)
         if everyone:
-            self._tracked[:] = after
+            self._tracked = after
         else:
             self._tracked[rows] = after
         unstable = self._unstable(rows, observation)
@@ -134,7 +134,7 @@ class MujocoSimulator:
 
         A control that is not finite is among the warnings.
         """
-        if not np.count_nonzero(self._batch.warning) and math.isfinite(observation.sum()):
+        if not np.count_nonzero(self._batch.warning) and math.isfinite(np.add.reduce(observation, axis=None)):
             return _none(len(rows))
         warned = self._batch.warning[rows][:, _UNSTABLE, 1].any(axis=1)
         return warned | ~np.isfinite(observation).all(axis=1)

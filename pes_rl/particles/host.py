@@ -89,13 +89,14 @@ class Crew:
                 second += deviation
             action, hidden = act(policy, spec, weights, norm, observation, hidden)
             observation, gained, terminated, unstable = simulator.step(rows, action)
-            reward += np.where(unstable, 0.0, gained) if np.count_nonzero(unstable) else gained
             steps += 1
             over = terminated | unstable
             if np.count_nonzero(over):
+                reward += np.where(unstable, 0.0, gained)
                 self.ended[rows] = over
                 tally.unstable[rows] |= unstable
                 break
+            reward += gained
         self.observation[rows], self.hidden[rows] = observation, hidden
         tally.reward[rows] = reward
         tally.steps[rows] += steps

@@ -134,7 +134,9 @@ class MujocoSimulator:
 
         A control that is not finite is among the warnings.
         """
-        if not np.count_nonzero(self._batch.warning) and math.isfinite(np.add.reduce(observation, axis=None)):
+        if not np.count_nonzero(self._batch.warning) and math.isfinite(
+            np.add.reduce(observation, axis=None)
+        ):
             return _none(len(rows))
         warned = self._batch.warning[rows][:, _UNSTABLE, 1].any(axis=1)
         return warned | ~np.isfinite(observation).all(axis=1)

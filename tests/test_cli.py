@@ -181,7 +181,7 @@ def test_public_names(calls):
 
 def run(tmp_path, *arguments):
     return subprocess.run(
-        [sys.executable, "-m", "pes_rl.cli", *arguments],
+        [sys.executable, "-m", "pes_rl", *arguments],
         capture_output=True,
         text=True,
         timeout=60,

@@ -150,7 +150,7 @@ ENDLESS = f"--env HalfCheetah {SMALL} --num-env-steps 1e9"
 def interrupt(number: int, run: Path, flags: str, num_rows: int) -> int:
     """Start a process, send a signal once the run has so many rows; its exit code."""
     metrics = run / "metrics.jsonl"
-    command = [sys.executable, "-m", "pes_rl.cli", "train", *flags.split()]
+    command = [sys.executable, "-m", "pes_rl", "train", *flags.split()]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=run.parent
     ) as process:

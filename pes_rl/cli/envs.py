@@ -1,0 +1,32 @@
+"""``pes-rl envs``: what can be trained, on which engine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import Any
+
+from pes_rl.envs.registry import TASKS
+
+HELP = "list what can be trained"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Only the form of the list."""
+    parser.add_argument("--json", action="store_true", default=False, help="print JSON")
+
+
+def run(options: dict[str, Any], command: str) -> None:
+    """Print the table of environments."""
+    del command
+    if options["json"]:
+        print(json.dumps([asdict(task) for task in TASKS.values()], indent=2))
+        return
+    row = "{:<24} {:<20} {:>5} {:>4} {:>8} {:>10}"
+    print(row.format("environment", "engines", "obs", "act", "horizon", "solved at"))
+    for t in TASKS.values():
+        solved = "-" if t.threshold is None else f"{t.threshold:g}"
+        engines = ", ".join(t.engines)
+        print(row.format(t.name, engines, t.observation_size, t.action_size, t.horizon, solved))
+    print("Any other Gymnasium id with a Box observation trains on the gymnasium engine.")

@@ -49,6 +49,19 @@ class _Rows:
         return self._fields[name][self._rows]
 
 
+class _Constants:
+    """The model as tasks read it: a field of MjModel costs a microsecond each time."""
+
+    def __init__(self, model: mujoco.MjModel):
+        self._model = model
+        self.opt = SimpleNamespace(timestep=model.opt.timestep)
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._model, name)
+        setattr(self, name, value)
+        return value
+
+
 class MujocoSimulator:
     """``num_particles`` copies of a task, stepped on ``num_threads`` threads.
 
@@ -60,6 +73,7 @@ class MujocoSimulator:
     def __init__(self, task: Task, num_particles: int, num_threads: int = 1):
         self.task = task
         self.model = load_model(task)
+        self._constants = _Constants(self.model)
         self.observation_size = task.observation_size
         low, high = self.model.actuator_ctrlrange.T
         self.action = ActionSpec("box", self.model.nu, tuple(low), tuple(high))
@@ -73,17 +87,17 @@ class MujocoSimulator:
         if task.contact_forces:
             self._fields["cfrc_ext"] = np.zeros((num_particles, self.model.nbody, 6))
             self._scratch = mujoco.MjData(self.model)
-        self._ctrl = self._batch.bind("ctrl")
+        self._ctrl, self._warning = self._batch.bind("ctrl"), self._batch.warning
         self._all = np.arange(num_particles)
         self._everyone = SimpleNamespace(**self._fields)
-        self._tracked = np.array(task.track(np, self.model, self._everyone))
+        self._tracked = np.array(task.track(np, self._constants, self._everyone))
 
     def reset(self, rows: np.ndarray, rngs: Sequence[np.random.Generator]) -> np.ndarray:
         """Start new episodes in ``rows``; observations [R, O]."""
         task = self.task
         uniforms = np.stack([rng.random(task.num_uniforms) for rng in rngs])
         normals = np.stack([rng.standard_normal(task.num_normals) for rng in rngs])
-        return self.reset_to(rows, *task.reset(np, self.model, uniforms, normals))
+        return self.reset_to(rows, *task.reset(np, self._constants, uniforms, normals))
 
     def reset_to(self, rows: np.ndarray, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
         """Start new episodes in ``rows`` at given positions and velocities."""
@@ -91,16 +105,16 @@ class MujocoSimulator:
         self._fields["qpos"][rows] = qpos
         self._fields["qvel"][rows] = qvel
         self._batch.forward(rows)
-        self._batch.warning[rows] = 0
+        self._warning[rows] = 0
         if self.task.contact_forces:
             self._fields["cfrc_ext"][rows] = 0
         data = _Rows(self._fields, rows)
-        self._tracked[rows] = self.task.track(np, self.model, data)
-        return self.task.observe(np, self.model, data)
+        self._tracked[rows] = self.task.track(np, self._constants, data)
+        return self.task.observe(np, self._constants, data)
 
     def step(self, rows: np.ndarray, action: np.ndarray) -> Transition:
         """Advance ``rows`` by one env step."""
-        task, model = self.task, self.model
+        task, model = self.task, self._constants
         everyone = len(rows) == len(self._all)
         ids = None if everyone else rows
         if everyone:
@@ -134,11 +148,10 @@ class MujocoSimulator:
 
         A control that is not finite is among the warnings.
         """
-        if not np.count_nonzero(self._batch.warning) and math.isfinite(
-            np.add.reduce(observation, axis=None)
-        ):
+        flat = observation.reshape(-1)
+        if not np.count_nonzero(self._warning) and math.isfinite(flat.dot(flat)):
             return _none(len(rows))
-        warned = self._batch.warning[rows][:, _UNSTABLE, 1].any(axis=1)
+        warned = self._warning[rows][:, _UNSTABLE, 1].any(axis=1)
         return warned | ~np.isfinite(observation).all(axis=1)
 
     def state(self) -> dict[str, np.ndarray]:

@@ -28,6 +28,7 @@ from pes_rl.estimators.shaping import RunningScale, Shaping
 Array = jax.Array
 HostArray = Any  # a jax.Array, or np.ndarray from an engine on the host
 _FOREVER = jnp.iinfo(jnp.int32).max
+_LONG_DRAW = 1000  # parameters
 
 
 class NoiseRule(NamedTuple):
@@ -186,7 +187,7 @@ def make_estimator(
     def perturb(state: EstimatorState) -> tuple[Perturbation, EstimatorState]:
         restart = state.clock == 0
         draw = restart if rule.period is None else state.clock % rule.period == 0
-        noise = jnp.where(draw[:, None], _fresh_noise(state), state.noise)
+        noise = _draw_noise(state, draw, sparse=rule.period != segment_length)
         accumulator = state.accumulator
         if rule.accumulate:
             kept = jnp.where(restart[:, None], 0, accumulator)
@@ -214,16 +215,33 @@ def make_estimator(
     return Estimator(init, perturb, gradient, segment_length, perturb_std)
 
 
-def _fresh_noise(state: EstimatorState) -> Array:
-    """Noise [N, P] keyed by pair and draw count, so it does not depend on placement."""
+def _draw_noise(state: EstimatorState, draw: Array, sparse: bool) -> Array:
+    """Noise [N, P], new where ``draw`` [N] says so; ``sparse`` expects few pairs to draw.
+
+    It is keyed by pair and draw count, so it does not depend on placement.
+    """
     key = jax.random.wrap_key_data(state.key)
     num_pairs, num_params = state.noise.shape
+    pairs = jnp.arange(num_pairs, dtype=jnp.int32)
 
-    def one(pair: Array, draw: Array) -> Array:
-        pair_key = jax.random.fold_in(jax.random.fold_in(key, pair), draw)
+    def one(pair: Array, index: Array) -> Array:
+        pair_key = jax.random.fold_in(jax.random.fold_in(key, pair), index)
         return jax.random.normal(pair_key, (num_params,), state.noise.dtype)
 
-    return jax.vmap(one)(jnp.arange(num_pairs, dtype=jnp.int32), state.draws)
+    def all_at_once() -> Array:
+        return jnp.where(draw[:, None], jax.vmap(one)(pairs, state.draws), state.noise)
+
+    def one_by_one() -> Array:
+        def each(pair: tuple[Array, ...]) -> Array:
+            index, wanted, kept, count = pair
+            return jax.lax.cond(wanted, lambda: one(index, count), lambda: kept)
+
+        return jax.lax.map(each, (pairs, draw, state.noise, state.draws))
+
+    # A CPU gains from skipping idle pairs, where a draw costs more than a turn of the loop.
+    if sparse and num_params >= _LONG_DRAW:
+        return jax.lax.platform_dependent(cpu=one_by_one, default=all_at_once)
+    return all_at_once()
 
 
 def _step_limit(state: EstimatorState, segment_length: int) -> Array:

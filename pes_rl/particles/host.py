@@ -14,7 +14,7 @@ from pes_rl import streams
 from pes_rl.envs.simulator import Simulator
 from pes_rl.estimators.core import Segment
 from pes_rl.policies import Affine, Normalizer, Policy
-from pes_rl.policies.acting import act
+from pes_rl.policies.acting import act_on_deviation
 
 
 def episode_rng(seed: int, stream: int, index: int, episode: int) -> np.random.Generator:
@@ -36,6 +36,37 @@ class _Tally:
     def zeros(cls, n: int, observation_size: int) -> _Tally:
         sums = np.zeros((2, n, observation_size))
         return cls(np.zeros(n), np.zeros(n, np.int64), np.zeros(n, bool), sums[0], sums[1])
+
+
+class _Sums:
+    """Sums of deviations and of their squares, both [R, O], in the order of the env steps.
+
+    A few steps are kept and added at one stroke, which is cheaper; the running sum is the first
+    term of each stroke, so the result does not depend on where the strokes fall.
+    """
+
+    _KEPT = 8
+
+    def __init__(self, first: np.ndarray, second: np.ndarray):
+        self._first, self._second, self._used = first, second, 0
+        self._terms = np.empty((self._KEPT + 1, *first.shape))
+
+    def next(self) -> np.ndarray:
+        """Where to write the next deviation [R, O]; it must stay as it is."""
+        if self._used == self._KEPT:
+            self.total()
+        self._used += 1
+        return self._terms[self._used]
+
+    def total(self) -> tuple[np.ndarray, np.ndarray]:
+        """Both sums over all steps so far."""
+        terms, self._used = self._terms[: self._used + 1], 0
+        terms[0] = self._first
+        self._first = np.add.reduce(terms, axis=0)
+        terms *= terms
+        terms[0] = self._second
+        self._second = np.add.reduce(terms, axis=0)
+        return self._first, self._second
 
 
 class Crew:
@@ -71,23 +102,20 @@ class Crew:
             count = int((limit - tally.steps)[rows].min())
             # A simulation that breaks down may overflow on its way; it is found out at that step.
             with np.errstate(over="ignore", invalid="ignore"):
-                self._advance(rows, count, self.policy.unpack(theta[rows]), norm, tally, watch)
+                own = theta if len(rows) == len(theta) else theta[rows]
+                self._advance(rows, count, self.policy.unpack(own), norm, tally, watch)
 
     def _advance(self, rows, count, weights, norm, tally, watch) -> None:
         """Up to ``count`` env steps of fixed rows, stopping as soon as one of them ends."""
         policy, simulator, spec = self.policy, self.simulator, self.simulator.action
         observation, hidden = self.observation[rows], self.hidden[rows]
+        sums = _Sums(tally.deviation[rows], tally.deviation_squared[rows])
         # Sums continue from where they stand: adding subtotals would round differently whenever
         # another row's end cuts the loop short.
-        reward, first = tally.reward[rows], tally.deviation[rows]
-        second, steps = tally.deviation_squared[rows], 0
+        reward, steps = tally.reward[rows], 0
         while steps < count:
-            if watch:
-                deviation = observation - norm.shift
-                first += deviation
-                deviation *= deviation
-                second += deviation
-            action, hidden = act(policy, spec, weights, norm, observation, hidden)
+            deviation = np.subtract(observation, norm.shift, out=sums.next())
+            action, hidden = act_on_deviation(policy, spec, weights, norm, deviation, hidden)
             observation, gained, terminated, unstable = simulator.step(rows, action)
             steps += 1
             over = terminated | unstable
@@ -100,7 +128,8 @@ class Crew:
         self.observation[rows], self.hidden[rows] = observation, hidden
         tally.reward[rows] = reward
         tally.steps[rows] += steps
-        tally.deviation[rows], tally.deviation_squared[rows] = first, second
+        if watch:
+            tally.deviation[rows], tally.deviation_squared[rows] = sums.total()
 
     def state(self) -> dict[str, np.ndarray]:
         """Copies of all carried arrays."""

@@ -24,13 +24,27 @@ def act(
     """Actions and new policy state for observations [..., O] and state [..., H].
 
     ``weights`` are ``policy.unpack(theta)`` for one theta, or for one per row of ``obs``. The
-    observation is normalised and clipped in float64, the policy computes in float32. Each row has
-    the same bits whatever the number of rows, and whether they share one theta or hold copies.
+    observation is normalised in float64, the policy computes in float32. Each row has the same
+    bits whatever the number of rows, and whether they share one theta or hold copies.
     """
     # Row-major operands keep every row on the same BLAS kernel: strided ones take another path
     # through matmul, which adds in another order.
-    obs = np.ascontiguousarray(obs, np.float64)
-    shift, scale, bound = affine
-    x = np.minimum(np.maximum((obs - shift) * scale, -bound), bound).astype(np.float32)
-    output, state = policy.apply(np, weights, x, np.ascontiguousarray(state, np.float32))
+    deviation = np.ascontiguousarray(obs, np.float64) - affine.shift
+    state = np.ascontiguousarray(state, np.float32)
+    return act_on_deviation(policy, action, weights, affine, deviation, state)
+
+
+def act_on_deviation(
+    policy: Policy,
+    action: ActionSpec,
+    weights: tuple[Array, ...],
+    affine: Affine,
+    deviation: np.ndarray,
+    state: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """`act` where ``obs - affine.shift`` is known already, row-major in float64."""
+    x = (deviation * affine.scale).astype(np.float32)
+    np.maximum(x, -affine.bound, out=x)
+    np.minimum(x, affine.bound, out=x)
+    output, state = policy.apply(np, weights, x, state)
     return action.to_action(np, output), state

@@ -42,7 +42,7 @@ def reward(xp: Any, model: Any, before: Array, data: Any, action: Array) -> tupl
     healthy = is_healthy(xp, data)
     step_length = data.xpos[..., TORSO, 0] - before[..., 0]
     forward = step_length / env_step_seconds(model, FRAME_SKIP)
-    cost = 0.5 * sum_squares(action) + 5e-4 * sum_squares(contact_forces(xp, data))
+    cost = 0.5 * sum_squares(xp, action) + 5e-4 * sum_squares(xp, contact_forces(xp, data))
     return forward + healthy - cost, ~healthy
 
 

@@ -44,9 +44,9 @@ def clip(xp: Any, x: Array, bound: float) -> Array:
     return xp.minimum(xp.maximum(x, -bound), bound)
 
 
-def sum_squares(x: Array) -> Array:
+def sum_squares(xp: Any, x: Array) -> Array:
     """Sum of squares over the last axis."""
-    return (x * x).sum(-1)
+    return xp.add.reduce(x * x, axis=-1)
 
 
 def env_step_seconds(model: Any, frame_skip: int) -> Array:

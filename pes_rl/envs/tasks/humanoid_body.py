@@ -40,4 +40,4 @@ def observe(xp: Any, model: Any, data: Any) -> Array:
 def effort(xp: Any, data: Any, action: Array) -> Array:
     """Control cost plus contact cost [...]; the latter is unclipped in force, at most 10."""
     forces = data.cfrc_ext.reshape(*data.cfrc_ext.shape[:-2], -1)
-    return 0.1 * sum_squares(action) + xp.minimum(5e-7 * sum_squares(forces), 10.0)
+    return 0.1 * sum_squares(xp, action) + xp.minimum(5e-7 * sum_squares(xp, forces), 10.0)

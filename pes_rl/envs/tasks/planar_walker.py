@@ -26,7 +26,7 @@ def planar_walker(name: str, model_file: str, num_coordinates: int, is_healthy: 
         """Forward velocity, plus 1 while healthy (not on the last step), minus control cost."""
         healthy = is_healthy(xp, data)
         forward = x_velocity(model, FRAME_SKIP, before, data)
-        return forward + healthy - 1e-3 * sum_squares(action), ~healthy
+        return forward + healthy - 1e-3 * sum_squares(xp, action), ~healthy
 
     return Task(
         name=name,

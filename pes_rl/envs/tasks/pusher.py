@@ -19,7 +19,7 @@ NUM_DRAWS = 32
 def _cylinder(xp: Any, first: Array, second: Array) -> Array:
     """The first draw that is clear of the goal [..., 2] [m], from uniforms [..., NUM_DRAWS]."""
     draws = xp.stack((-0.3 * (1.0 - first), symmetric(second, 0.2)), axis=-1)
-    accepted = sum_squares(draws) > CLEARANCE**2
+    accepted = sum_squares(xp, draws) > CLEARANCE**2
     index = xp.argmax(accepted, axis=-1)[..., None, None]
     return xp.take_along_axis(draws, index, axis=-2)[..., 0, :]
 
@@ -53,9 +53,9 @@ def reward(xp: Any, model: Any, before: Array, data: Any, action: Array) -> tupl
     """Minus cylinder-to-goal distance, half the cylinder-to-tip distance and control cost."""
     del model, before
     cylinder = data.xpos[..., OBJECT, :]
-    to_goal = xp.sqrt(sum_squares(cylinder - data.xpos[..., GOAL, :]))
-    to_tip = xp.sqrt(sum_squares(cylinder - data.xpos[..., TIP, :]))
-    return -to_goal - 0.5 * to_tip - 0.1 * sum_squares(action), never(xp, data)
+    to_goal = xp.sqrt(sum_squares(xp, cylinder - data.xpos[..., GOAL, :]))
+    to_tip = xp.sqrt(sum_squares(xp, cylinder - data.xpos[..., TIP, :]))
+    return -to_goal - 0.5 * to_tip - 0.1 * sum_squares(xp, action), never(xp, data)
 
 
 TASK = Task(

@@ -49,8 +49,8 @@ def observe(xp: Any, model: Any, data: Any) -> Array:
 def reward(xp: Any, model: Any, before: Array, data: Any, action: Array) -> tuple[Array, Array]:
     """Minus the distance to the goal, minus the control cost."""
     del model, before
-    distance = xp.sqrt(sum_squares(_tip_from_goal(data)))
-    return -distance - sum_squares(action), never(xp, data)
+    distance = xp.sqrt(sum_squares(xp, _tip_from_goal(data)))
+    return -distance - sum_squares(xp, action), never(xp, data)
 
 
 TASK = Task(

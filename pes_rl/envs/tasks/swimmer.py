@@ -19,7 +19,7 @@ def observe(xp: Any, model: Any, data: Any) -> Array:
 def reward(xp: Any, model: Any, before: Array, data: Any, action: Array) -> tuple[Array, Array]:
     """Forward velocity minus a small control cost."""
     forward = x_velocity(model, FRAME_SKIP, before, data)
-    return forward - 1e-4 * sum_squares(action), never(xp, data)
+    return forward - 1e-4 * sum_squares(xp, action), never(xp, data)
 
 
 TASK = Task(

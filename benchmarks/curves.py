@@ -43,14 +43,20 @@ def train_curve(options: Options) -> dict[str, Any]:
     return {"options": options, "curve": curve, "updates": trainer.updates, "seconds": seconds}
 
 
-def train_curves(jobs: Iterable[Options], results: Path, workers: int) -> list[dict[str, Any]]:
+def worker_pool(workers: int) -> ProcessPoolExecutor:
+    """Processes to hand to `train_curves`."""
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+def train_curves(
+    jobs: Iterable[Options], results: Path, pool: ProcessPoolExecutor
+) -> list[dict[str, Any]]:
     """Results of all jobs, in their order; those already in the file are not run again."""
     jobs = list(jobs)
     done = {_key(r["options"]): r for r in read_results(results)}
     waiting = [job for job in jobs if _key(job) not in done]
     results.parent.mkdir(parents=True, exist_ok=True)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool, results.open("a") as file:
+    with results.open("a") as file:
         for future in as_completed([pool.submit(train_curve, job) for job in waiting]):
             result = future.result()
             done[_key(result["options"])] = result

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.curves import steps_to, train_curves
+from benchmarks.curves import steps_to, train_curves, worker_pool
 from pes_rl.envs.registry import TASKS
 
 BUDGETS = {"Swimmer": 300_000, "HalfCheetah": 3_000_000}
@@ -41,7 +41,8 @@ def train(envs: list[str], seeds: int, out: Path, workers: int) -> Runs:
         for estimator in ESTIMATORS[env]
         for seed in range(seeds)
     ]
-    results = train_curves(jobs, out / "learning.jsonl", workers)
+    with worker_pool(workers) as pool:
+        results = train_curves(jobs, out / "learning.jsonl", pool)
     runs: Runs = {}
     for job, result in zip(jobs, results, strict=True):
         runs.setdefault((job["env"], job["estimator"]), []).append(result)

@@ -1,8 +1,12 @@
-"""Search behind a preset: ``python -m benchmarks.tune GRID.yaml --out RESULTS.jsonl``.
+"""Search behind the presets: ``python -m benchmarks.tune --env Swimmer [--out DIR]``.
 
-A grid file lists option sets under ``runs`` (each with its own ``seeds``) over ``common`` options.
-Seeds of a search are kept apart from those of a reported result. Prints the runs best first: by
-env steps to the task's threshold, then by best return, medians over seeds.
+Every estimator of an environment gets the same budget of env steps, the same seeds and the same
+two rounds: Optuna's TPE sampler proposes option sets that are tried on two seeds, then the best
+two on five. What is maximised is the area under the evaluation curve, the mean return
+over the budget. The first proposals are fixed: published settings and the values at hand.
+
+Writes DIR/ENV.jsonl (one line per finished run; an interrupted search goes on where it stopped)
+and DIR/ENV.md (the option sets, best first). The seeds are not those of any reported result.
 """
 
 from __future__ import annotations
@@ -10,44 +14,189 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import yaml
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from benchmarks.curves import Options, steps_to, train_curves
-from pes_rl.envs.registry import TASKS
+from benchmarks.curves import Options, train_curves, worker_pool
+
+SEEDS = (1001, 1002, 1003, 1004, 1005)
+PROPOSALS, FIRST_SEEDS, FINALISTS = 8, 2, 2
+TOP = {"all": 1, "half": 2, "eighth": 8}
+ESTIMATORS = ("es", "truncated-es", "pes", "es-single")
 
 
-def expand(grid: Options) -> list[list[Options]]:
-    """Jobs of every option set, one per seed."""
-    sets = []
-    for entry in grid["runs"]:
-        options = {**grid.get("common", {}), **entry}
-        seeds = options.pop("seeds")
-        sets.append([{**options, "seed": seed} for seed in seeds])
-    return sets
+@dataclass(frozen=True)
+class Search:
+    """One environment: env steps of each run, fixed options, range of sigma, first proposals.
+
+    ``alpha`` is ARS's step size, stated per episode: an online estimator takes its part of it at
+    every segment. Ours is then ``learning_rate = 2 * perturb_std * alpha * segment_length / T``.
+    """
+
+    num_env_steps: int
+    eval_every: int
+    stds: tuple[float, float]
+    es: tuple[Options, ...]
+    online: tuple[Options, ...]
+    fixed: Options = field(default_factory=dict)
+
+
+def _point(pairs: int, std: float, alpha: float, top: str = "all", length: int = 0) -> Options:
+    point = {"num_pairs": pairs, "perturb_std": std, "alpha": alpha, "top": top}
+    return point | ({"segment_length": length} if length else {})
+
+
+# The first proposals of es are ARS's published settings (Mania et al. 2018, table 9; rl-zoo for
+# HalfCheetah) and the preset at hand; of the others, the preset and a coarser neighbour.
+SEARCHES = {
+    "Swimmer": Search(
+        150_000,
+        15_000,
+        (0.01, 0.3),
+        es=(_point(1, 0.01, 0.02), _point(2, 0.1, 0.05)),
+        online=(_point(8, 0.1, 0.25, length=100), _point(2, 0.1, 0.25, length=100)),
+        fixed={"normalize_observations": False},
+    ),
+    "HalfCheetah": Search(
+        600_000,
+        50_000,
+        (0.01, 0.1),
+        es=(_point(32, 0.03, 0.02, "eighth"), _point(8, 0.03, 0.02)),
+        online=(_point(16, 0.03, 0.1, length=50), _point(8, 0.03, 0.1, length=100)),
+    ),
+    "Hopper": Search(
+        400_000,
+        50_000,
+        (0.01, 0.1),
+        es=(_point(8, 0.025, 0.01, "half"), _point(4, 0.025, 0.01)),
+        online=(_point(4, 0.025, 0.04, length=50), _point(8, 0.025, 0.04, length=100)),
+        fixed={"reward_shift": 1},
+    ),
+}
+HORIZON = 1000
+
+
+def space(estimator: str, stds: tuple[float, float]) -> dict[str, Any]:
+    """What Optuna may choose from."""
+    choices: dict[str, Any] = {
+        "num_pairs": CategoricalDistribution((1, 2, 4, 8, 16, 32)),
+        "top": CategoricalDistribution(tuple(TOP)),
+        "perturb_std": FloatDistribution(*stds, log=True),
+        "alpha": FloatDistribution(0.005, 0.5, log=True),
+    }
+    if estimator != "es":
+        choices["segment_length"] = CategoricalDistribution((25, 50, 100, 200))
+    return choices
+
+
+def to_options(env: str, estimator: str, point: Options) -> Options:
+    """Trainer options of one point, rounded to what a preset would say."""
+    search = SEARCHES[env]
+    length = point.get("segment_length", HORIZON)
+    std = float(f"{point['perturb_std']:.2g}")
+    rate = 2 * std * point["alpha"] * length / HORIZON
+    options = {
+        "env": env,
+        "estimator": estimator,
+        "num_pairs": point["num_pairs"],
+        "num_top_pairs": max(1, point["num_pairs"] // TOP[point["top"]]),
+        "perturb_std": std,
+        "learning_rate": float(f"{rate:.2g}"),
+        "num_env_steps": search.num_env_steps,
+        "eval_every": search.eval_every,
+        "eval_episodes": 4,
+        **search.fixed,
+    }
+    return options if estimator == "es" else options | {"segment_length": length}
+
+
+def area(curve: Sequence[Sequence[float]], num_env_steps: int) -> float:
+    """Mean return over the budget: the evaluations joined by straight lines."""
+    grid = np.linspace(0, num_env_steps, 201)
+    steps, returns = np.array(curve, float).T
+    return float(np.interp(grid, steps, returns).mean())
+
+
+def search(
+    env: str, estimator: str, results: Path, pool: ProcessPoolExecutor
+) -> list[tuple[float, Options]]:
+    """Option sets of the second round with their areas, best first."""
+    plan = SEARCHES[env]
+
+    def areas(jobs: list[Options]) -> list[float]:
+        found = train_curves(jobs, results, pool)
+        return [area(r["curve"], plan.num_env_steps) for r in found]
+
+    study = optuna.create_study(
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=0, n_startup_trials=PROPOSALS // 2),
+    )
+    for point in plan.es if estimator == "es" else plan.online:
+        study.enqueue_trial(point)
+    first: list[tuple[float, Options]] = []
+    for _ in range(PROPOSALS):
+        trial = study.ask(space(estimator, plan.stds))
+        options = to_options(env, estimator, trial.params)
+        value = float(np.mean(areas([{**options, "seed": s} for s in SEEDS[:FIRST_SEEDS]])))
+        study.tell(trial, value)
+        first.append((value, options))
+    first.sort(key=lambda item: -item[0])
+    finalists = [options for _, options in first[:FINALISTS]]
+    values = areas([{**o, "seed": seed} for o in finalists for seed in SEEDS])
+    means = np.reshape(values, (FINALISTS, len(SEEDS))).mean(axis=1)
+    return sorted(zip(means.tolist(), finalists, strict=True), key=lambda item: -item[0])
+
+
+def table(env: str, ranked: dict[str, list[tuple[float, Options]]]) -> str:
+    """Markdown of the second round."""
+    runs = PROPOSALS * FIRST_SEEDS + FINALISTS * (len(SEEDS) - FIRST_SEEDS)
+    steps = SEARCHES[env].num_env_steps
+    lines = [
+        f"# {env}: the search behind the presets",
+        "",
+        f"`python -m benchmarks.tune --env {env}`: {runs} runs of {steps:,} env steps per "
+        f"estimator; seeds {SEEDS[0]} to {SEEDS[-1]}. Area: mean return over the budget, mean of "
+        f"{len(SEEDS)} seeds.",
+        "",
+        "| estimator | area | options |",
+        "|---|---|---|",
+    ]
+    hidden = {
+        "env",
+        "estimator",
+        "num_env_steps",
+        "eval_every",
+        "eval_episodes",
+        *SEARCHES[env].fixed,
+    }
+    for estimator, sets in ranked.items():
+        for mean, options in sets:
+            text = ", ".join(f"{k} {v}" for k, v in options.items() if k not in hidden)
+            lines.append(f"| {estimator} | {mean:.1f} | {text} |")
+    return "\n".join(lines) + "\n"
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser("benchmarks.tune")
-    parser.add_argument("grid", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--env", nargs="+", choices=list(SEARCHES), default=list(SEARCHES))
+    parser.add_argument("--estimators", nargs="+", choices=ESTIMATORS, default=list(ESTIMATORS))
+    parser.add_argument("--out", type=Path, default=Path("docs/tuning"))
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     args = parser.parse_args(argv)
-    sets = expand(yaml.safe_load(args.grid.read_text()))
-    results = train_curves([job for jobs in sets for job in jobs], args.out, args.workers)
-    ranked, start = [], 0
-    for jobs in sets:
-        curves = [r["curve"] for r in results[start : start + len(jobs)]]
-        start += len(jobs)
-        threshold = TASKS[jobs[0]["env"]].threshold or np.inf
-        steps = float(np.median([steps_to(curve, threshold) for curve in curves]))
-        best = float(np.median([max(value for _, value in curve) for curve in curves]))
-        shown = {k: v for k, v in jobs[0].items() if k not in ("env", "seed")}
-        ranked.append((steps, -best, len(jobs), shown))
-    for steps, negated, seeds, shown in sorted(ranked, key=lambda item: item[:2]):
-        print(f"{steps:>9.0f} env steps, best {-negated:7.1f}, {seeds} seeds: {shown}")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with worker_pool(args.workers) as pool:
+        for env in args.env:
+            results = args.out / f"{env}.jsonl"
+            ranked = {e: search(env, e, results, pool) for e in args.estimators}
+            (args.out / f"{env}.md").write_text(table(env, ranked))
+            print(table(env, ranked), flush=True)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from pes_rl.checkpoint import Checkpoint, flatten, load_latest, save_checkpoint,
 from pes_rl.config import Config, load_config, save_config, validate
 from pes_rl.envs.registry import resolve
 from pes_rl.errors import UserError
-from pes_rl.metrics import MetricsWriter
-from pes_rl.policy_io import save_policy
+from pes_rl.metrics import MetricsWriter, read_metrics
+from pes_rl.policy_io import SavedPolicy, load_policy, save_policy
 from pes_rl.progress import Progress
 from pes_rl.run_folder import (
     create_run,
@@ -43,6 +43,16 @@ class Run(NamedTuple):
     env_steps: int
     last_return: float
     best_return: float
+
+    @property
+    def policy(self) -> SavedPolicy:
+        """The best policy evaluated so far (the last one if none was)."""
+        return load_policy(self.path)
+
+    @property
+    def metrics(self) -> list[dict[str, float]]:
+        """The rows of ``metrics.jsonl``."""
+        return read_metrics(self.path)
 
 
 def train_from_config(config: Config, run_dir: Path | None, command: str) -> Run:

@@ -19,6 +19,7 @@ from pes_rl.envs.mujoco_engine import MujocoSimulator
 from pes_rl.evaluation import play_official
 from pes_rl.particles.host import Crew
 from pes_rl.policies import GRU, MLP
+from pes_rl.run import Run
 from tests.run_tools import EVAL, SMALL, TIMES, arrays, resume, rows, train
 from tests.test_metrics import events
 
@@ -294,3 +295,9 @@ def test_python_api_and_learning(tmp_path):
     assert pes_rl.evaluate(run.path, episodes=2)["episode_return_mean"] == 1000
     command = (run.path / "command.txt").read_text()
     assert command.startswith("pes_rl.train('InvertedPendulum', run_dir=")
+
+
+def test_a_finished_run_offers_its_policy_and_its_metrics(cheetah):
+    run = Run(cheetah, 0, math.nan, math.nan)
+    assert run.metrics == rows(cheetah, without=())
+    assert run.policy.environment["name"] == "HalfCheetah"

@@ -23,10 +23,12 @@ def run(options: dict[str, Any], command: str) -> None:
     if options["json"]:
         print(json.dumps([asdict(task) for task in TASKS.values()], indent=2))
         return
-    row = "{:<24} {:<20} {:>5} {:>4} {:>8} {:>10}"
-    print(row.format("environment", "engines", "obs", "act", "horizon", "solved at"))
+    row = "{:<24} {:<20} {:>5} {:>4} {:>8} {:>10}  {}"
+    print(row.format("environment", "engines", "obs", "act", "horizon", "solved at", "preset"))
     for t in TASKS.values():
         solved = "-" if t.threshold is None else f"{t.threshold:g}"
         engines = ", ".join(t.engines)
-        print(row.format(t.name, engines, t.observation_size, t.action_size, t.horizon, solved))
+        preset = "tuned" if t.tuned else "untuned"
+        sizes = t.observation_size, t.action_size, t.horizon
+        print(row.format(t.name, engines, *sizes, solved, preset))
     print("Any other Gymnasium id with a Box observation trains on the gymnasium engine.")

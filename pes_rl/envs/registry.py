@@ -25,6 +25,7 @@ class Environment:
       observation_size: length of one observation, None where only making it would tell.
       action_size: length of one action, None where only making it would tell.
       threshold: episode return that counts as solved, None where nobody has set a meaningful one.
+      tuned: whether its presets come from a search of ours; the others are from the literature.
     """
 
     name: str
@@ -34,12 +35,15 @@ class Environment:
     observation_size: int | None = None
     action_size: int | None = None
     threshold: float | None = None
+    tuned: bool = False
+
+
+_TUNED = ("HalfCheetah", "Hopper", "Swimmer")
 
 
 def _task(name: str, horizon: int, observation: int, action: int, threshold: float | None):
-    return Environment(
-        name, f"{name}-v5", ("mujoco", "gymnasium"), horizon, observation, action, threshold
-    )
+    engines, tuned = ("mujoco", "gymnasium"), name in _TUNED
+    return Environment(name, f"{name}-v5", engines, horizon, observation, action, threshold, tuned)
 
 
 # Thresholds are those of the ARS paper (Mania et al. 2018) where it has the task, else Gymnasium's

@@ -72,7 +72,7 @@ SEARCHES = {
         online=(_point(16, 0.03, 0.1, length=50), _point(8, 0.03, 0.1, length=100)),
     ),
     "Hopper": Search(
-        400_000,
+        300_000,
         50_000,
         (0.01, 0.1),
         es=(_point(8, 0.025, 0.01, "half"), _point(4, 0.025, 0.01)),

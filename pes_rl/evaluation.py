@@ -4,62 +4,121 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pes_rl.policy_io import SavedPolicy, load_policy
+from pes_rl.run_folder import versions
+from pes_rl.runtime import single_threaded_math
+
+if TYPE_CHECKING:
+    import gymnasium
+
+_SCORING = ("mujoco", "gymnasium", "numpy")
 
 
 def evaluate(path: str | Path, episodes: int = 100, seed: int = 0) -> dict[str, Any]:
     """Play full episodes with a saved policy, deterministically.
 
     Args:
-      path: a run folder or a policy folder.
+      path: a run folder, a policy folder or ``zoo/NAME``.
       episodes: number of episodes.
       seed: episode i is reset with seed ``seed + i``.
 
     Returns:
       ``episode_return_mean``, ``episode_return_std`` (population), ``episode_return_interval``
-      (95 %, normal, of the mean), ``episode_length_mean``, ``episodes``, ``seed``, ``policy``,
-      ``environment``.
+      (95 %, Student's t, of the mean; None for one episode), ``episode_length_mean``,
+      ``episodes``, ``seed``, ``policy``, ``environment``, ``versions`` that it was scored with,
+      and ``version_changes`` since it was trained, as ``"mujoco 3.17.0 -> 3.18.0"``.
 
     Raises:
       UserError: there is no policy at ``path``, or it cannot be read.
     """
     policy = load_policy(path)
     returns, lengths = play_official(policy, episodes, seed)
-    mean, std = float(returns.mean()), float(returns.std())
-    half = 1.96 * float(returns.std(ddof=1)) / math.sqrt(episodes) if episodes > 1 else math.nan
     return {
-        "episode_return_mean": mean,
-        "episode_return_std": std,
-        "episode_return_interval": [mean - half, mean + half] if episodes > 1 else None,
-        "episode_length_mean": float(lengths.mean()),
-        "episodes": episodes,
+        **summarize(returns, lengths),
         "seed": seed,
         "policy": str(policy.path),
         "environment": policy.environment["gymnasium_id"],
+        "versions": scoring_versions(),
+        "version_changes": version_changes(policy),
     }
+
+
+def summarize(returns: np.ndarray, lengths: np.ndarray) -> dict[str, Any]:
+    """The part of `evaluate`'s result that returns [E] and lengths [E] of episodes decide."""
+    mean, episodes = float(returns.mean()), len(returns)
+    interval = None
+    if episodes > 1:
+        error = float(returns.std(ddof=1)) / math.sqrt(episodes)
+        half = _student_quantile(episodes - 1) * error
+        interval = [mean - half, mean + half]
+    return {
+        "episode_return_mean": mean,
+        "episode_return_std": float(returns.std()),
+        "episode_return_interval": interval,
+        "episode_length_mean": float(lengths.mean()),
+        "episodes": episodes,
+    }
+
+
+def _student_quantile(freedom: int) -> float:
+    """97.5 % quantile of Student's t to 0.12 % (Abramowitz and Stegun 1964, 26.7.5)."""
+    exact = {1: 12.7062, 2: 4.3027}
+    if freedom in exact:
+        return exact[freedom]
+    z = 1.959964
+    series = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + sum(term / freedom**power for power, term in enumerate(series, 1))
+
+
+def scoring_versions() -> dict[str, str | None]:
+    """The packages that a score depends on."""
+    return {name: versions().get(name) for name in _SCORING}
+
+
+def version_changes(policy: SavedPolicy) -> list[str]:
+    """``"mujoco 3.17.0 -> 3.18.0"`` for each of them that differs from when it was trained."""
+    pairs = {name: (policy.versions.get(name), now) for name, now in scoring_versions().items()}
+    return [f"{name} {old} -> {new}" for name, (old, new) in pairs.items() if old != new]
 
 
 def play_official(policy: SavedPolicy, episodes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns [E] and lengths [E] of episodes seeded ``seed``, ``seed + 1``, ..."""
     from pes_rl.envs.gymnasium_engine import make_env
 
-    # The official time limit, or where there is none, the horizon of training.
-    limit = policy.environment.get("horizon", math.inf)
     returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
-    with contextlib.closing(make_env(policy.environment["gymnasium_id"])) as env:
-        shape = env.action_space.shape or ()
+    env_id = policy.environment["gymnasium_id"]
+    with single_threaded_math(), contextlib.closing(make_env(env_id)) as env:
         for episode in range(episodes):
             observation, _ = env.reset(seed=seed + episode)
-            state, over = None, False
-            while not over:
-                action, state = policy.predict(np.ravel(observation), state)
-                observation, reward, terminated, truncated, _ = env.step(action.reshape(shape))
-                returns[episode] += float(reward)
+            for reward in play(policy, env, observation):
+                returns[episode] += reward
                 lengths[episode] += 1
-                over = terminated or truncated or lengths[episode] >= limit
     return returns, lengths
+
+
+def play(policy: SavedPolicy, env: gymnasium.Env, observation: Any) -> Iterator[float]:
+    """Play from the first ``observation`` of an episode to its end, deterministically.
+
+    Each reward is yielded right after its env step, while ``env`` is in the state it led to.
+    """
+    # The official time limit, or where there is none, the horizon of training.
+    limit = policy.environment.get("horizon", math.inf)
+    shape = env.action_space.shape or ()
+    state, over, length = None, False, 0
+    while not over:
+        action, state = policy.predict(np.ravel(observation), state)
+        observation, reward, terminated, truncated, _ = env.step(action.reshape(shape))
+        length += 1
+        over = terminated or truncated or length >= limit
+        yield float(reward)

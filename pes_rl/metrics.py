@@ -3,7 +3,9 @@
 Keys are the public ones: ``env_steps``, ``update``, ``wall_time_s`` in every row, the others
 (``eval/...``, ``train/...``, ``total/...``) where they apply. TensorBoard is given the rows that
 evaluated and, of the others, the first in each 2000 environment steps: it shows a thousand points
-a curve, and updates can be far more frequent.
+a curve, and updates can be far more frequent. Beside the scalars it gets the configuration, for the
+table of its HPARAMS tab, and ``best/episode_return``, the highest evaluation so far, since that
+table shows the newest value of every scalar.
 """
 
 from __future__ import annotations
@@ -11,17 +13,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pes_rl.errors import UserError
 from pes_rl.run_folder import plain, write_bytes_atomic
 
 METRICS = "metrics.jsonl"
 _STRIDE = 2000
+_RETURN = "eval/episode_return"
 _REQUIRED = ("env_steps", "update", "wall_time_s")
 
 
@@ -29,16 +33,23 @@ class MetricsWriter:
     """Appends rows to ``run_dir/metrics.jsonl`` and to a TensorBoard event file beside it.
 
     With ``resume_update`` the rows after that update, and a last line that a crash tore, are first
-    cut off, and TensorBoard is told to forget them. A row reaches the operating system at once;
-    ``sync`` before a checkpoint puts it on disk. Use as a context manager, or call ``close``.
+    cut off, and TensorBoard is told to forget them; a missing row of that update is warned about.
+    ``hyperparameters`` (scalars, tuples, None where unset) go to TensorBoard. A row reaches the
+    operating system at once; ``sync`` before a checkpoint puts it on disk. Use as a context
+    manager, or call ``close``.
     Raises UserError when the folder cannot be written or a row in the middle is damaged.
     """
 
-    def __init__(self, run_dir: Path, resume_update: int | None = None) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        resume_update: int | None = None,
+        hyperparameters: Mapping[str, Any] | None = None,
+    ) -> None:
         path = Path(run_dir) / METRICS
         try:
-            purge_step = None if resume_update is None else _cut_back(path, resume_update)
-            self._events = _Events(Path(run_dir), purge_step)
+            kept = None if resume_update is None else _cut_back(path, resume_update)
+            self._events = _Events(Path(run_dir), kept, hyperparameters or {})
             self._file = path.open("ab")
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}") from error
@@ -88,7 +99,9 @@ class _Events:
     disk.
     """
 
-    def __init__(self, run_dir: Path, purge_step: int | None) -> None:
+    def __init__(
+        self, run_dir: Path, kept: _Kept | None, hyperparameters: Mapping[str, Any]
+    ) -> None:
         from tensorboardX.event_file_writer import EventsWriter
 
         event_pb2 = import_module("tensorboardX.proto.event_pb2")
@@ -96,22 +109,31 @@ class _Events:
         self._summary = import_module("tensorboardX.proto.summary_pb2").Summary
         # The file name has whole seconds only: a quick resume would overwrite the first file.
         self._writer: Any = EventsWriter(str(run_dir / "events"), f".{time.time_ns()}")
-        self._last_step = (purge_step or 0) - 1
-        if purge_step is not None:
+        self._last_step = (kept.purge_step if kept else 0) - 1
+        self._best = kept.best if kept else None
+        if kept is not None:
             start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-            self._writer.write_event(self._event(step=purge_step, session_log=start))
+            self._writer.write_event(self._event(step=kept.purge_step, session_log=start))
+        if hyperparameters:
+            self._write(self._last_step + 1, _session_start(hyperparameters))
 
     def add(self, row: dict[str, Any]) -> None:
         step, last = row["env_steps"], self._last_step
         self._last_step = step
-        if step // _STRIDE == last // _STRIDE and "eval/episode_return" not in row:
+        if step // _STRIDE == last // _STRIDE and _RETURN not in row:
             return
+        scalars = {key: value for key, value in row.items() if key != "env_steps"}
+        if _RETURN in row:
+            self._best = scalars["best/episode_return"] = _higher(self._best, row[_RETURN])
         values = [
             self._summary.Value(tag=key, simple_value=value)
-            for key, value in row.items()
-            if key != "env_steps" and isinstance(value, int | float)
+            for key, value in scalars.items()
+            if isinstance(value, int | float)
         ]
-        event = self._event(step=step, summary=self._summary(value=values))
+        self._write(step, self._summary(value=values))
+
+    def _write(self, step: int, summary: Any) -> None:
+        event = self._event(step=step, summary=summary)
         event.wall_time = time.time()
         self._writer.write_event(event)
 
@@ -122,6 +144,25 @@ class _Events:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _session_start(hyperparameters: Mapping[str, Any]) -> Any:
+    """The summary that puts a run into TensorBoard's table of hyperparameters.
+
+    The plugin also knows an experiment summary that lists columns. Without it TensorBoard makes the
+    columns from all runs, with their ranges, and shows those first in which the runs differ.
+    """
+    from tensorboardX.summary import hparams
+
+    values = {
+        name: " ".join(map(str, value)) or None if isinstance(value, tuple) else value
+        for name, value in hyperparameters.items()
+    }
+    return hparams(values, {})[1]
+
+
+def _higher(best: float | None, value: float | None) -> float | None:
+    return value if best is None or (value is not None and value > best) else best
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
@@ -152,16 +193,30 @@ def _rows(data: bytes, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         start = end
 
 
-def _cut_back(path: Path, resume_update: int) -> int:
-    """Drop the rows after ``resume_update``; returns the first env step to forget."""
+class _Kept(NamedTuple):
+    """What a resumed run keeps: the first env step to forget, and the best evaluation before it."""
+
+    purge_step: int
+    best: float | None
+
+
+def _cut_back(path: Path, resume_update: int) -> _Kept:
+    """Drop the rows after ``resume_update``."""
     data = path.read_bytes() if path.exists() else b""
-    kept, purge_step = 0, 0
-    for end, row in _rows(data, path):
+    end, update, kept = 0, 0, _Kept(0, None)
+    for row_end, row in _rows(data, path):
         if row["update"] > resume_update:
             break
-        kept, purge_step = end, row["env_steps"] + 1
-        if row["update"] == resume_update:
+        end, update = row_end, row["update"]
+        kept = _Kept(row["env_steps"] + 1, _higher(kept.best, row.get(_RETURN)))
+        if update == resume_update:
             break  # whatever a crash left behind the checkpoint's row need not be readable
-    if kept < len(data):
-        write_bytes_atomic(path, data[:kept])
-    return purge_step
+    if update < resume_update:
+        print(
+            f"pes-rl: warning: {path} ends at update {update}, before the checkpoint at update "
+            f"{resume_update}; the rows between them are lost",
+            file=sys.stderr,
+        )
+    if end < len(data):
+        write_bytes_atomic(path, data[:end])
+    return kept

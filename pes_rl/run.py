@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -167,7 +167,7 @@ class _Session:
         trainer, config = self.trainer, self.config
         label = f"{config.env} {config.estimator}"
         with (
-            MetricsWriter(self.path, self._resumed_update) as metrics,
+            MetricsWriter(self.path, self._resumed_update, asdict(config)) as metrics,
             Progress(config.num_env_steps, label) as progress,
         ):
             done = trainer.env_steps >= config.num_env_steps
@@ -268,6 +268,8 @@ class _Session:
                 "env_steps": trainer.env_steps,
                 "episode_return": self.last if self._scored == trainer.updates else None,
             },
+            trainer.observation_shape,
+            trainer.action_shape,
         )
 
 

@@ -46,6 +46,9 @@ class Trainer:
         self.config = config
         probe = make_simulator(config, config.eval_episodes)
         self.action = probe.action
+        # Arrays of more than one dimension are flattened in training, not for a saved policy.
+        self.observation_shape = getattr(probe, "observation_shape", None)
+        self.action_shape = getattr(probe, "action_shape", None)
         self.policy = make_policy(
             config.policy,
             probe.observation_size,

@@ -16,6 +16,8 @@ from pes_rl.errors import UserError
 from pes_rl.metrics import METRICS, MetricsWriter, read_metrics
 from pes_rl.progress import Progress
 
+BEST = "best/episode_return"
+
 
 def row(update: float, **extra) -> dict:
     return {"env_steps": int(1500 * update), "update": update, "wall_time_s": 0.5, **extra}
@@ -80,10 +82,13 @@ def test_tensorboard_has_the_same_scalars(tmp_path):
         "update": 1,
         "wall_time_s": 0.5,
         "eval/episode_return": 2.5,
+        "best/episode_return": 2.5,
         "ok": 1,
     }
     assert second.step == 3000
     assert [e.step for e in others] == [4500, 5700, 6000]
+    best = [v.simple_value for e in others for v in e.summary.value if v.tag == BEST]
+    assert best == [2.5]  # of two evaluations, 2.5 and 2.0
     assert abs(first.wall_time - time.time()) < 60
 
 
@@ -102,13 +107,60 @@ def test_resume_cuts_back_to_the_checkpoint(tmp_path, torn):
     assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 2  # even within one second
 
 
-def test_resume_before_the_first_row_and_without_a_file(tmp_path):
+def test_resume_before_the_first_row_and_without_a_file(tmp_path, capsys):
     write(tmp_path, [1, 2], resume_update=0)
     assert updates(tmp_path) == [1, 2]
     write(tmp_path, [1], resume_update=0)
     assert updates(tmp_path) == [1]
     write(tmp_path, [2], resume_update=1)
     assert updates(tmp_path) == [1, 2]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("there", [[], [1, 2], [1, 2, 4]])
+def test_a_lost_row_of_the_checkpoint_is_warned_about(tmp_path, capsys, there):
+    write(tmp_path, there)
+    write(tmp_path, [4], resume_update=3)
+    assert capsys.readouterr().err == (
+        f"pes-rl: warning: {tmp_path / METRICS} ends at update {min(len(there), 2)}, before the "
+        "checkpoint at update 3; the rows between them are lost\n"
+    )
+    assert updates(tmp_path) == [u for u in there if u < 3] + [4]
+
+
+def test_hyperparameters_and_the_best_return_go_to_tensorboard(tmp_path):
+    settings = {
+        "estimator": "pes",
+        "num_pairs": 8,
+        "staggered": True,
+        "sizes": (64, 32),
+        "no": None,
+        "none": (),
+    }
+    for resume_update, returns in ((None, [3.0, 1.0, 7.0]), (2, [2.0, 4.0, 5.0])):
+        with MetricsWriter(tmp_path, resume_update, settings) as writer:
+            for update, value in enumerate(returns, 1 if resume_update is None else 3):
+                writer.write(row(update, **{"eval/episode_return": value}))
+    plugin_data = import_module("tensorboardX.proto.plugin_hparams_pb2").HParamsPluginData
+    found = events(tmp_path)
+    steps, shown = [], []
+    for event in found:
+        for value in event.summary.value:
+            if value.tag == "_hparams_/session_start_info":
+                assert value.metadata.plugin_data.plugin_name == "hparams"
+                data = plugin_data.FromString(value.metadata.plugin_data.content)
+                shown.append(data.session_start_info.hparams)
+                steps.append(event.step)
+    assert steps == [0, 3001]  # never before a step that stays: TensorBoard would drop that one
+    for values in shown:
+        assert set(values) == set(settings) - {"no", "none"}
+        assert values["estimator"].string_value == "pes"
+        assert values["num_pairs"].number_value == 8
+        assert values["staggered"].bool_value is True
+        assert values["sizes"].string_value == "64 32"
+    # The 7 of the update that was cut off is forgotten, the 3 before it is not.
+    best = [v.simple_value for e in found for v in e.summary.value if v.tag == BEST]
+    assert best == [3, 3, 7, 3, 4, 5]
 
 
 def test_rubble_behind_the_checkpoint_does_not_matter(tmp_path):

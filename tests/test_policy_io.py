@@ -49,6 +49,7 @@ def test_round_trip(tmp_path, kind, norm):
     assert np.array_equal(loaded.theta, theta)
     assert loaded.scores == {"episode_return_mean": 1.5, "std": None}
     assert loaded.versions["numpy"] == np.__version__
+    assert "platform" not in loaded.versions  # nothing of the machine travels with a policy
     if norm is None:
         assert loaded.normalizer is None
     else:
@@ -155,6 +156,57 @@ def test_a_wrong_observation_shape_names_both(tmp_path, shape):
     assert str(error.value) == (
         f"wrong observation shape: expected ({OBS},) or (n, {OBS}), got {shape}"
     )
+
+
+@pytest.mark.parametrize("observation", [{"image": np.zeros(OBS)}, ([1.0], [1.0, 2.0]), "text"])
+def test_observations_that_are_no_array_are_refused(tmp_path, observation):
+    save(tmp_path)
+    kind = type(observation).__name__
+    with pytest.raises(UserError, match=f"got a {kind}, not an array of numbers"):
+        load_policy(tmp_path).predict(observation)
+
+
+def test_shapes_of_spaces(tmp_path):
+    policy, theta = make("linear", 6, 4)
+    box = ActionSpec("box", 4, (-9.0,) * 4, (9.0,) * 4)
+    save_policy(tmp_path, policy, theta, None, box, ENV, {}, (3, 2), (2, 2))
+    loaded = load_policy(tmp_path)
+    obs = np.random.default_rng(0).standard_normal((5, 3, 2))
+    actions = loaded(obs)
+    assert (actions.shape, loaded(obs[0]).shape) == ((5, 2, 2), (2, 2))
+    assert np.array_equal(loaded(obs.reshape(5, 6)), actions)
+    for shape in [(2, 3), (2, 2), (5, 2, 3), (1, 5, 3, 2)]:
+        with pytest.raises(UserError, match=r"expected \(3, 2\) or \(n, 3, 2\), got"):
+            loaded(np.zeros(shape))
+    save_policy(tmp_path, policy, theta, None, box, ENV, {}, (3, 3))
+    with pytest.raises(UserError, match=r"shape \(3, 3\) does not hold 6 numbers; copy it again"):
+        load_policy(tmp_path)
+
+
+def test_files_that_are_no_policy(tmp_path):
+    from safetensors.numpy import save_file
+
+    model = tmp_path / "model.safetensors"
+    save_file({"weight": np.zeros(3)}, model, metadata={"format": "np"})
+    (tmp_path / "model.zip").write_bytes(b"PK")
+    for file in (model, tmp_path / "model.zip"):
+        with pytest.raises(UserError, match=f"{file.name} is no policy.*give a run") as error:
+            load_policy(file)
+        assert "\n" not in str(error.value)
+    _, theta = save(tmp_path)
+    renamed = (tmp_path / "policy.safetensors").rename(tmp_path / "hopper.safetensors")
+    assert np.array_equal(load_policy(renamed).theta, theta)
+
+
+def test_a_damaged_policy_names_the_other_one_of_its_run(tmp_path):
+    for name in ("best", "last"):
+        save(tmp_path / "policy" / name)
+    (tmp_path / "policy" / "best" / "policy.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match=r"damaged.*; load .*policy/last instead"):
+        load_policy(tmp_path)
+    (tmp_path / "policy" / "last" / "policy.safetensors").unlink()
+    with pytest.raises(UserError, match=r"damaged.*; copy or save it again"):
+        load_policy(tmp_path)
 
 
 def test_a_run_means_its_best_policy_else_its_last(tmp_path):

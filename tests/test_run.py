@@ -111,7 +111,12 @@ def test_tensorboard_has_the_evaluations(cheetah):
     }
     table = {row["env_steps"]: row for row in rows(cheetah)}
     assert {step for step in shown if EVAL[0] in shown[step]} == {400, 800, 1200, 1600, 2000}
+    settings = shown.pop(0)  # for the table of hyperparameters
+    assert set(settings) == {"_hparams_/session_start_info"}
+    best = -math.inf
     for step, values in shown.items():
+        best = max(best, values.get(EVAL[0], best))
+        assert values.pop("best/episode_return", best) == best
         for tag in set(values) - set(TIMES):
             assert values[tag] == np.float32(table[step][tag])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,13 @@ HELP = "score a trained policy in the official environment"
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The policy, and how often it plays."""
-    parser.add_argument("run", metavar="RUN", type=Path, help="run folder or policy")
+    parser.add_argument(
+        "run", metavar="RUN", type=Path, help="run folder, policy folder or zoo/NAME"
+    )
     parser.add_argument("--episodes", metavar="INT", default="100", help="default: 100")
-    parser.add_argument("--seed", metavar="INT", default="0", help="default: 0")
+    parser.add_argument(
+        "--seed", metavar="INT", default="0", help="seed of the first episode, default: 0"
+    )
     parser.add_argument("--json", action="store_true", default=False, help="print JSON")
 
 
@@ -29,11 +34,26 @@ def run(options: dict[str, Any], command: str) -> None:
     from pes_rl.run_folder import plain
 
     result = evaluate(options["run"], episodes=episodes, seed=seed)
-    if options["json"]:
-        print(json.dumps(plain(result)))
-        return
+    print(json.dumps(plain(result)) if options["json"] else _text(result))
+    if result["version_changes"]:
+        changes = ", ".join(result["version_changes"])
+        print(
+            f"pes-rl: note: versions differ from those of training ({changes}); scores may too",
+            file=sys.stderr,
+        )
+
+
+def _text(result: dict[str, Any]) -> str:
     mean, spread = result["episode_return_mean"], result["episode_return_std"]
-    print(
-        f"{result['policy']}: episode return {mean:.2f} +- {spread:.2f} "
-        f"(mean and standard deviation of {result['episodes']} episodes)"
+    episodes, seed = result["episodes"], result["seed"]
+    if episodes > 1:
+        low, high = result["episode_return_interval"]
+        interval = f"95 % interval of the mean {low:.2f} to {high:.2f}"
+        played = f"{episodes} episodes, seeds {seed} to {seed + episodes - 1}"
+    else:
+        interval, played = "one episode has no interval", f"1 episode, seed {seed}"
+    return (
+        f"{result['policy']} in {result['environment']}\n"
+        f"episode return {mean:.2f} +- {spread:.2f} (standard deviation); {interval}\n"
+        f"episode length {result['episode_length_mean']:.1f}; {played}, deterministic policy"
     )

@@ -42,13 +42,18 @@ def action_spec(env: gymnasium.Env, name: str) -> ActionSpec:
 
 
 def observation_size(env: gymnasium.Env, name: str) -> int:
-    """Length of a flattened observation; UserError unless it is a Box."""
-    if not isinstance(env.observation_space, Box):
+    """Length of a flattened observation; UserError unless it is a Box, and no picture."""
+    space = env.observation_space
+    if not isinstance(space, Box):
         raise UserError(
-            f"environment {name!r} has observation space {env.observation_space}; "
-            "only Box is supported"
+            f"environment {name!r} has observation space {space}; only Box is supported"
         )
-    return int(np.prod(env.observation_space.shape))
+    if space.dtype == np.uint8 and len(space.shape) == 3:
+        raise UserError(
+            f"environment {name!r} observes pixels {space.shape}; policies take vectors, so wrap "
+            "it in an environment that observes features"
+        )
+    return int(np.prod(space.shape))
 
 
 class GymnasiumSimulator:
@@ -63,6 +68,8 @@ class GymnasiumSimulator:
         self.action = action_spec(self._envs[0], gymnasium_id)
         space = self._envs[0].action_space
         self._shape, self._dtype = space.shape, space.dtype
+        self.observation_shape = self._envs[0].observation_space.shape
+        self.action_shape = space.shape
 
     def reset(self, rows: np.ndarray, rngs: Sequence[np.random.Generator]) -> np.ndarray:
         """Start new episodes in ``rows``; observations [R, O]."""

@@ -1,0 +1,64 @@
+"""``pes-rl render``: watch a saved policy."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pes_rl.cli.parsing import count
+from pes_rl.errors import UserError
+
+HELP = "play one episode of a trained policy, as a video, a picture, a page or in a window"
+
+_EXAMPLES = """\
+The episode is the one that `pes-rl evaluate RUN --episodes 1 --seed N` scores. A page (.html) is
+interactive and needs neither OpenGL nor a network; the others are drawn through EGL where there is
+no display. A picture (.png) shows the middle of the episode."""
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The policy, where the result goes, and how it looks."""
+    parser.usage = "pes-rl render RUN --out FILE [flags]\n       pes-rl render RUN --live [flags]"
+    parser.epilog = _EXAMPLES
+    parser.add_argument("run", metavar="RUN", type=Path, help="run folder, policy or zoo/NAME")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="a .mp4, .gif, .png or .html file")
+    parser.add_argument("--live", action="store_true", default=False, help="show it in a window")
+    parser.add_argument("--episode-seed", metavar="INT", default="0", help="default: 0")
+    parser.add_argument(
+        "--width", metavar="INT", help="pixels (default: mp4 640, gif 400, png 960)"
+    )
+    parser.add_argument("--height", metavar="INT", help="pixels (default: three quarters of that)")
+    parser.add_argument("--camera", metavar="NAME", help="a camera of the MuJoCo model")
+    parser.add_argument("--fps", metavar="INT", help="pictures a second; clips stay in real time")
+
+
+def run(options: dict[str, Any], command: str) -> None:
+    """Write the file, or show the window, and print what happened in the episode."""
+    del command
+    path, out, live = options.pop("run"), options.pop("out", None), options.pop("live")
+    if (out is None) != live:
+        problem = "cannot be combined" if live else "one of them is needed"
+        raise UserError(f"--out FILE (.mp4, .gif, .png, .html) and --live: {problem}")
+    settings: dict[str, Any] = {
+        "episode_seed": count("--episode-seed", options.pop("episode_seed"), least=0)
+    }
+    if "camera" in options:
+        settings["camera"] = options.pop("camera")
+    for name, text in options.items():  # width, height, fps
+        settings[name] = count(f"--{name}", text, least=1)
+    if live:
+        if options:
+            raise UserError(f"--{next(iter(options))} means nothing with --live; remove it")
+        from pes_rl.rendering.live import watch
+
+        result = watch(path, **settings)
+    else:
+        from pes_rl.rendering.output import render
+
+        result = render(path, out, **settings)
+    print(
+        f"{result.get('file', 'window')}: {result['environment']}, episode seed "
+        f"{result['episode_seed']}, return {result['episode_return']:.2f} in "
+        f"{result['episode_length']} env steps"
+    )

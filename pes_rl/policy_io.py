@@ -175,7 +175,7 @@ def save_policy(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_bytes_atomic(folder / _FILE, save(arrays, metadata=header))
-        write_bytes_atomic(folder / _DESCRIPTION, f"{text}\n".encode())
+        write_bytes_atomic(folder / _DESCRIPTION, f"{text}\n".encode(), durable=False)
     except OSError as error:
         raise UserError(f"cannot save the policy in {folder}: {error.strerror}") from error
 

@@ -59,7 +59,7 @@ class Progress:
         self._next_draw = now + _REFRESH_S
         left = max(0, self.total - env_steps) / steps_per_second if steps_per_second > 0 else None
         info = _info(steps_per_second, current_return, best_return)
-        info += f"  {_duration(left)} left" if left is not None else ""
+        info += f"  {duration(left)} left" if left is not None else ""
         self._bar.update(self._task, completed=env_steps, info=info, refresh=True)
 
 
@@ -87,7 +87,8 @@ def _info(speed: float, current: float | None, best: float | None) -> str:
     return text
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """``1:02:03``, or ``2:03`` below an hour."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -31,6 +29,7 @@ from pes_rl.run_folder import (
     write_text_atomic,
 )
 from pes_rl.runtime import single_threaded_math
+from pes_rl.signals import leave_if, stop_signals
 
 if TYPE_CHECKING:
     from pes_rl.trainer import Trainer
@@ -62,9 +61,9 @@ def train_from_config(config: Config, run_dir: Path | None, command: str) -> Run
       UserError: the folder is not empty or cannot be written; nothing has been created then.
       KeyboardInterrupt, SystemExit(143): SIGINT or SIGTERM arrived; what exists has been saved.
     """
-    with _stop_signals() as stop, single_threaded_math():
+    with stop_signals() as stop, single_threaded_math():
         trainer = _make_trainer(config)
-        _leave_if(stop)
+        leave_if(stop)
         path = create_run(run_dir, config.env, config.estimator, config.seed)
         with lock_run(path):
             if is_run(path):
@@ -92,7 +91,7 @@ def resume(
       KeyboardInterrupt, SystemExit(143): as in `train_from_config`.
     """
     path = require_run(run)
-    with _stop_signals() as stop, single_threaded_math(), lock_run(path):
+    with stop_signals() as stop, single_threaded_math(), lock_run(path):
         changes = {
             "num_env_steps": num_env_steps,
             "num_threads": num_threads,
@@ -102,7 +101,7 @@ def resume(
         config = replace(_load_config(path), **given)
         validate(config)
         checkpoint = load_latest(path)
-        if config.num_env_steps < checkpoint.meta["env_steps"]:
+        if num_env_steps is not None and num_env_steps < checkpoint.meta["env_steps"]:
             raise UserError(
                 f"--num-env-steps {config.num_env_steps} is less than the "
                 f"{checkpoint.meta['env_steps']} that {path} has trained; give more to extend it"
@@ -183,7 +182,7 @@ class _Session:
             self._checkpoint()
             if not stop:
                 progress.note(f"{self.path}: best return {self.best:.1f}, last {self.last:.1f}")
-        _leave_if(stop)
+        leave_if(stop)
         return Run(self.path, trainer.env_steps, self.last, self.best)
 
     def _update(self, metrics: MetricsWriter, progress: Progress) -> None:
@@ -271,32 +270,3 @@ class _Session:
             trainer.observation_shape,
             trainer.action_shape,
         )
-
-
-def _leave_if(stop: list[int]) -> None:
-    if stop:
-        raise KeyboardInterrupt if stop[0] == signal.SIGINT else SystemExit(128 + stop[0])
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """A list that receives the first SIGINT or SIGTERM; a second one interrupts at once."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-
-    def handle(number: int, frame: object) -> None:
-        del frame
-        received.append(number)
-        if len(received) > 1:
-            _leave_if([number])
-        print("pes-rl: saving after this update; once more to stop at once", file=sys.stderr)
-
-    previous = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            # None stands for a handler that Python did not install and cannot put back.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -45,20 +45,25 @@ def write_synced(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def write_bytes_atomic(path: Path, data: bytes) -> None:
+def write_bytes_atomic(path: Path, data: bytes, durable: bool = True) -> None:
     """Replace ``path`` by ``data``: whoever looks, whenever, finds the old or the new content.
 
+    Without ``durable`` a power cut may still lose it; waiting for the disk takes milliseconds.
     Raises OSError and leaves the old file and no temporary one when the disk refuses.
     """
     temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        write_synced(temp, data)
+        if durable:
+            write_synced(temp, data)
+        else:
+            temp.write_bytes(data)
         os.replace(temp, path)
     except BaseException:
         with contextlib.suppress(OSError):
             temp.unlink()
         raise
-    fsync_folder(path.parent)
+    if durable:
+        fsync_folder(path.parent)
 
 
 def write_text_atomic(path: Path, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import asdict, replace
 
 import gymnasium
@@ -306,3 +307,14 @@ def test_a_finished_run_offers_its_policy_and_its_metrics(cheetah):
     run = Run(cheetah, 0, math.nan, math.nan)
     assert run.metrics == rows(cheetah, without=())
     assert run.policy.environment["name"] == "HalfCheetah"
+
+
+def test_a_run_killed_before_its_last_policy_was_written_can_be_resumed(tmp_path):
+    run = tmp_path / "run"
+    flags = f"--env HalfCheetah {SMALL}".replace("--num-env-steps 2000", "--num-env-steps 70")
+    assert train(flags, run) == 0  # stops at 80, more than it was asked for
+    before = arrays(run)
+    shutil.rmtree(run / "policy" / "last")
+    assert resume(run) == 0
+    assert (run / "policy" / "last").is_dir()
+    assert arrays(run) == before

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from pes_rl.config_values import parse_value
+import argparse
+from typing import Any, get_args
+
+from pes_rl.config import Option
+from pes_rl.config_values import is_literal, parse_value
 from pes_rl.errors import UserError
 
 
@@ -20,3 +24,28 @@ def count(flag: str, text: str, least: int) -> int:
     if value < least:
         raise UserError(f"{flag} must be at least {least}, not {value}")
     return value
+
+
+def add_option(parser: Any, name: str, option: Option, text: str) -> None:
+    """The flag of one field of ``Config``; ``parser`` may be an argument group."""
+    text = text.replace("%", "%%")
+    if option.kind is bool:
+        parser.add_argument(flag(name), action=argparse.BooleanOptionalAction, help=text)
+    elif name == "hidden_sizes":
+        parser.add_argument(flag(name), nargs="+", action=_Joined, metavar="INT", help=text)
+    else:
+        parser.add_argument(flag(name), metavar=_metavar(option.kind), help=text)
+
+
+class _Joined(argparse.Action):
+    """``--hidden-sizes 64 64`` and ``--hidden-sizes 64,64`` are the same text."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        setattr(namespace, self.dest, " ".join(values))
+
+
+def _metavar(kind: Any) -> str:
+    if is_literal(kind):
+        return "{" + ",".join(get_args(kind)) + "}"
+    scalar = next((k for k in get_args(kind) if k is not type(None)), kind)
+    return {str: "NAME", int: "INT", float: "FLOAT"}[scalar]

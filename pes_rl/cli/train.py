@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from dataclasses import MISSING
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from pes_rl.cli.parsing import count, flag
+from pes_rl.cli.parsing import add_option, count, flag
 from pes_rl.config import DERIVED, OPTIONS, Option, build_config
-from pes_rl.config_values import is_literal
 from pes_rl.errors import UserError
 
 HELP = "train a policy, or resume a run"
@@ -33,13 +32,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--resume", metavar="RUN", type=Path, help="continue this run")
     for name, option in OPTIONS.items():
-        text = f"{option.help}{_default_text(name, option)}".replace("%", "%%")
-        if option.kind is bool:
-            parser.add_argument(flag(name), action=argparse.BooleanOptionalAction, help=text)
-        elif name == "hidden_sizes":
-            parser.add_argument(flag(name), nargs="+", action=_Joined, metavar="INT", help=text)
-        else:
-            parser.add_argument(flag(name), metavar=_metavar(option.kind), help=text)
+        add_option(parser, name, option, f"{option.help}{_default_text(name, option)}")
 
 
 def run(options: dict[str, Any], command: str) -> None:
@@ -65,13 +58,6 @@ def run(options: dict[str, Any], command: str) -> None:
     resume_run(resume, **{name: changes.get(name) for name in _RESUMABLE}, command=command)
 
 
-class _Joined(argparse.Action):
-    """``--hidden-sizes 64 64`` and ``--hidden-sizes 64,64`` are the same text."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
-        setattr(namespace, self.dest, " ".join(values))
-
-
 def _default_text(name: str, option: Option) -> str:
     if name == "env":
         return " (required)"
@@ -81,10 +67,3 @@ def _default_text(name: str, option: Option) -> str:
     if isinstance(default, bool):
         return " (default: on)" if default else " (default: off)"
     return f" (default: {default:_})" if isinstance(default, int) else f" (default: {default})"
-
-
-def _metavar(kind: Any) -> str:
-    if is_literal(kind):
-        return "{" + ",".join(get_args(kind)) + "}"
-    scalar = next((k for k in get_args(kind) if k is not type(None)), kind)
-    return {str: "NAME", int: "INT", float: "FLOAT"}[scalar]

@@ -1,0 +1,1 @@
+"""Compare estimators over environments and seeds: runs, statistics with intervals, plots."""

@@ -1,0 +1,95 @@
+"""What one run leaves behind for a comparison: its evaluations, against four clocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pes_rl.config import Config
+from pes_rl.metrics import read_metrics
+
+# The clocks that training is measured by. Sequential steps are the depth of the computation:
+# updates times the env steps that an update takes one particle, however many run side by side.
+CLOCKS = ("env_steps", "updates", "sequential_steps", "seconds")
+
+
+class Score(NamedTuple):
+    """The selected policy on unseen seeds of the official environment."""
+
+    mean: float
+    std: float
+    episodes: int
+    seed: int
+
+
+class Speed(NamedTuple):
+    """Training alone, after compilation: without evaluations and checkpoints."""
+
+    env_steps_per_second: float
+    updates_per_second: float
+
+
+class Curve(NamedTuple):
+    """One run: E evaluations of the unperturbed policy, the untrained one first.
+
+    Attributes:
+      env, estimator, seed: which run.
+      env_steps: [E], increasing from 0.
+      updates: [E], increasing from 0.
+      returns: [E], mean return of each evaluation's episodes.
+      depth: env steps of one update for one particle: the segment length, for es the horizon.
+      score: None where there is no official environment to play in.
+    """
+
+    env: str
+    estimator: str
+    seed: int
+    env_steps: np.ndarray
+    updates: np.ndarray
+    returns: np.ndarray
+    depth: int
+    score: Score | None = None
+
+    def clock(self, name: str, speed: Speed | None = None) -> np.ndarray:
+        """The x-axis ``name`` of ``CLOCKS`` [E]; seconds need a measured ``speed``."""
+        if name == "seconds":
+            assert speed is not None
+            return self.env_steps / speed.env_steps_per_second
+        return {
+            "env_steps": self.env_steps,
+            "updates": self.updates,
+            "sequential_steps": self.updates * self.depth,
+        }[name].astype(float)
+
+
+def read_curve(
+    run: Path, config: Config, initial_return: float, score: Mapping[str, Any] | None
+) -> Curve:
+    """The curve of a finished run folder.
+
+    Args:
+      run: the folder; its metrics.jsonl holds the evaluations.
+      config: what was run.
+      initial_return: mean return of the untrained policy, which the run itself does not evaluate.
+      score: result of `pes_rl.evaluate`, or None.
+    """
+    rows = [row for row in read_metrics(run) if row.get("eval/episode_return") is not None]
+    points = [(0, 0, initial_return)]
+    points += [(r["env_steps"], r["update"], r["eval/episode_return"]) for r in rows]
+    env_steps, updates, returns = (np.array(column) for column in zip(*points, strict=True))
+    return Curve(
+        config.env,
+        config.estimator,
+        config.seed,
+        env_steps,
+        updates,
+        returns,
+        config.segment_length or config.horizon,
+        Score(*(score[key] for key in _SCORE)) if score else None,
+    )
+
+
+_SCORE = ("episode_return_mean", "episode_return_std", "episodes", "seed")

@@ -1,0 +1,217 @@
+"""What a comparison consists of: one ordinary training run per environment, estimator and seed."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pes_rl.config import ESTIMATORS, OPTIONS, Config, build_config
+from pes_rl.config_values import parse_value
+from pes_rl.envs.registry import Environment, resolve
+from pes_rl.errors import UserError, suggest
+
+DEFAULT_ESTIMATORS = ("es", "truncated-es", "pes", "es-single")
+# Options that the comparison itself sets; every other one may be given for all runs alike.
+FIXED = ("env", "estimator", "seed", "num_env_steps", "num_threads")
+# Saved this often, whatever the budget: what a kill costs is at most a tenth of a run.
+_CHECKPOINTS = 10
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run."""
+
+    config: Config
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return f"{cell_name(self.config)}__seed{self.config.seed}"
+
+    @property
+    def label(self) -> str:
+        """How people are told of it."""
+        return f"{self.config.env} {self.config.estimator} seed {self.config.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A comparison: its runs in the order of environments, estimators and seeds.
+
+    Attributes:
+      cells: the runs.
+      options: what was given for all of them, by name.
+      episodes: unseen episodes that score each selected policy.
+    """
+
+    cells: tuple[Cell, ...]
+    options: Mapping[str, Any]
+    episodes: int
+
+    @property
+    def envs(self) -> tuple[str, ...]:
+        """Environments, in order."""
+        return tuple(dict.fromkeys(cell.config.env for cell in self.cells))
+
+    @property
+    def estimators(self) -> tuple[str, ...]:
+        """Estimators, in order."""
+        return tuple(dict.fromkeys(cell.config.estimator for cell in self.cells))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds, in order."""
+        return tuple(dict.fromkeys(cell.config.seed for cell in self.cells))
+
+    @property
+    def budgets(self) -> dict[str, int]:
+        """Env steps of each run, by environment."""
+        return {cell.config.env: cell.config.num_env_steps for cell in self.cells}
+
+    @property
+    def first_cells(self) -> tuple[Cell, ...]:
+        """The first seed of every environment and estimator."""
+        return tuple(cell for cell in self.cells if cell.config.seed == self.seeds[0])
+
+    def environment(self, env: str) -> Environment:
+        """The registry's entry of one of ``envs``."""
+        engine = next(c.config.engine for c in self.cells if c.config.env == env)
+        return resolve(env, engine)
+
+    def command(self, out: str) -> str:
+        """The shell command that asks for this comparison, in folder ``out``."""
+        steps = list(self.budgets.values())
+        words = ["pes-rl", "compare", "--env", *self.envs, "--estimators", *self.estimators]
+        words += ["--seeds", str(len(self.seeds))]
+        words += ["--first-seed", str(self.seeds[0])] if self.seeds[0] else []
+        words += ["--num-env-steps", *map(str, steps if len(set(steps)) > 1 else steps[:1])]
+        words += ["--episodes", str(self.episodes)] if self.episodes != 100 else []
+        for name, value in self.options.items():
+            words += _words(name, value)
+        return shlex.join([*words, "--out", out])
+
+
+def make_plan(
+    envs: Iterable[str],
+    estimators: Iterable[str],
+    seeds: Any = 5,
+    first_seed: Any = 0,
+    num_env_steps: Any = None,
+    episodes: Any = 100,
+    options: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Every run's complete configuration; presets apply per environment and estimator.
+
+    Args:
+      envs: environments, each once.
+      estimators: estimators, each once.
+      seeds: runs of each; seeds are ``first_seed``, ``first_seed + 1``, ...
+      first_seed: the first of them.
+      num_env_steps: one budget, or a sequence of one per environment; None takes the presets'.
+      episodes: unseen episodes that score each selected policy.
+      options: fields of ``Config`` for all runs alike, not those in ``FIXED``.
+
+    Raises:
+      UserError: for anything that can be wrong with these.
+    """
+    options = dict(options or {})
+    _check_options(options)
+    seeds, first = count("seeds", seeds, 1), count("first_seed", first_seed, 0)
+    chosen = _check_estimators(list(estimators))
+    places = [resolve(env, options.get("engine")).name for env in envs]
+    _refuse_duplicates("env", places)
+    if not places:
+        raise UserError("no environment given; add --env, for example --env Swimmer HalfCheetah")
+    cells = []
+    for env, budget in zip(places, _budgets(num_env_steps, places), strict=True):
+        for estimator in chosen:
+            given = {"env": env, "estimator": estimator, "num_threads": 1, **options}
+            given |= {} if budget is None else {"num_env_steps": budget}
+            config = build_config(given)
+            if "checkpoint_every" not in options:
+                often = math.ceil(config.num_env_steps / _CHECKPOINTS)
+                config = replace(config, checkpoint_every=min(config.checkpoint_every, often))
+            cells += [Cell(replace(config, seed=first + i)) for i in range(seeds)]
+    _check_budgets(cells)
+    return Plan(tuple(cells), options, count("episodes", episodes, 1))
+
+
+def cell_name(config: Config) -> str:
+    """``HalfCheetah__es-single``, fit for a file name."""
+    return f"{config.env}__{config.estimator}".replace("/", "-").replace(":", "-")
+
+
+def count(field: str, value: Any, least: int) -> int:
+    """A whole number of at least ``least``, however it is written; else UserError."""
+    try:
+        number = parse_value(int, value)
+    except ValueError as expected:
+        raise UserError(f"{field} must be {expected}, not {value!r}") from None
+    if number < least:
+        raise UserError(f"{field} must be at least {least}, not {number}")
+    return number
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    for name in options:
+        if name in FIXED:
+            raise UserError(f"{name} cannot be given for all runs of a comparison; remove it")
+        if name not in OPTIONS:
+            raise UserError(f"unknown option {name!r}{suggest(name, OPTIONS)}")
+
+
+def _check_estimators(estimators: list[str]) -> list[str]:
+    if not estimators:
+        raise UserError("no estimator given; add --estimators, for example --estimators es pes")
+    for name in estimators:
+        if name not in ESTIMATORS:
+            hint = suggest(name, ESTIMATORS) or f"; choose from {', '.join(ESTIMATORS)}"
+            raise UserError(f"unknown estimator {name!r}{hint}")
+    _refuse_duplicates("estimators", estimators)
+    return estimators
+
+
+def _refuse_duplicates(field: str, names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{field} holds {name!r} more than once; name it once")
+
+
+def _budgets(num_env_steps: Any, envs: Sequence[str]) -> list[Any]:
+    """One budget per environment."""
+    several = isinstance(num_env_steps, list | tuple)
+    budgets = list(num_env_steps) if several else [num_env_steps]
+    if len(budgets) == 1:
+        return budgets * len(envs)
+    if len(budgets) != len(envs):
+        raise UserError(
+            f"num_env_steps takes one value, or one for each of the {len(envs)} environments, "
+            f"not {len(budgets)}"
+        )
+    return budgets
+
+
+def _check_budgets(cells: Sequence[Cell]) -> None:
+    first: dict[str, Config] = {}
+    for config in (cell.config for cell in cells):
+        other = first.setdefault(config.env, config)
+        if other.num_env_steps != config.num_env_steps:
+            raise UserError(
+                f"the presets of {config.env!r} have {other.num_env_steps} env steps for "
+                f"{other.estimator} and {config.num_env_steps} for {config.estimator}; "
+                "give --num-env-steps"
+            )
+        if config.seed >= 2**32:
+            raise UserError(f"seed must be below 2**32, not {config.seed}; lower --first-seed")
+
+
+def _words(name: str, value: Any) -> list[str]:
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    if name == "hidden_sizes" and not isinstance(value, str):
+        return [f"--{flag}", *map(str, value)]
+    return [f"--{flag}", *(str(value).split() if name == "hidden_sizes" else [str(value)])]

@@ -1,0 +1,39 @@
+"""Stopping politely: the first SIGINT or SIGTERM asks, the second one interrupts."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+
+
+def leave_if(stop: Sequence[int]) -> None:
+    """Leave as the first signal in ``stop`` asks: KeyboardInterrupt, or SystemExit(143)."""
+    if stop:
+        raise KeyboardInterrupt if stop[0] == signal.SIGINT else SystemExit(128 + stop[0])
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """A list that receives the first SIGINT or SIGTERM; a second one interrupts at once."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def handle(number: int, frame: object) -> None:
+        del frame
+        received.append(number)
+        if len(received) > 1:
+            leave_if([number])
+        print("pes-rl: saving after this update; once more to stop at once", file=sys.stderr)
+
+    previous = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            # None stands for a handler that Python did not install and cannot put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

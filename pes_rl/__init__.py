@@ -6,21 +6,34 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pes_rl.api import train
+    from pes_rl.comparison.api import compare
     from pes_rl.errors import UserError
     from pes_rl.evaluation import evaluate
     from pes_rl.policy_io import load_policy
+    from pes_rl.rendering.output import render
     from pes_rl.run import resume
 
     __version__: str
 
-__all__ = ["UserError", "__version__", "evaluate", "load_policy", "resume", "train"]
+__all__ = [
+    "UserError",
+    "__version__",
+    "compare",
+    "evaluate",
+    "load_policy",
+    "render",
+    "resume",
+    "train",
+]
 
-# No submodule may be called train, evaluate or load_policy: importing it would set the package's
-# attribute of that name to the module, in place of the function.
+# No submodule may have the name of one of these: importing it would set the package's attribute of
+# that name to the module, in place of the function.
 _PUBLIC = {
     "train": "pes_rl.api",
+    "compare": "pes_rl.comparison.api",
     "evaluate": "pes_rl.evaluation",
     "load_policy": "pes_rl.policy_io",
+    "render": "pes_rl.rendering.output",
     "resume": "pes_rl.run",
     "UserError": "pes_rl.errors",
 }

@@ -29,7 +29,9 @@ def calls(monkeypatch, tmp_path):
     def evaluate(path, **options):
         seen.append((path, options))
         result = {"episode_return_mean": 12.5, "episode_return_std": 1.0, "policy": "policy/best"}
-        return result | {"episodes": options["episodes"]}
+        result |= {"episode_return_interval": [12.25, 12.75], "episode_length_mean": 1000.0}
+        result |= {"environment": "Hopper-v5", "version_changes": ["mujoco 1.0 -> 2.0"]}
+        return result | options
 
     trainer = types.ModuleType("pes_rl.run")
     vars(trainer)["train_from_config"] = lambda *args: seen.append(args)
@@ -75,8 +77,16 @@ def test_evaluate(calls, capsys):
     assert cli.main(["evaluate", "runs/a", "--episodes", "20", "--json"]) == 0
     assert calls == [(Path("runs/a"), {"episodes": 20, "seed": 0})]
     assert json.loads(capsys.readouterr().out)["episodes"] == 20
-    assert cli.main(["evaluate", "runs/a"]) == 0
-    assert "12.50 +- 1.00" in capsys.readouterr().out
+    assert cli.main(["evaluate", "runs/a", "--seed", "5"]) == 0
+    out, err = capsys.readouterr()
+    assert out == (
+        "policy/best in Hopper-v5\n"
+        "episode return 12.50 +- 1.00 (standard deviation); "
+        "95 % interval of the mean 12.25 to 12.75\n"
+        "episode length 1000.0; 100 episodes, seeds 5 to 104, deterministic policy\n"
+    )
+    note = "pes-rl: note: versions differ from those of training (mujoco 1.0 -> 2.0)"
+    assert err.startswith(note) and len(err.splitlines()) == 1
 
 
 def test_envs(capsys):
@@ -102,7 +112,7 @@ def test_help_and_version(capsys):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("", "train, evaluate, envs"),
+        ("", "train, evaluate, compare, render, envs, reproduce"),
         ("trian", "did you mean 'train'?"),
         ("--verson", "COMMAND"),
         ("train", "--env"),

@@ -16,10 +16,17 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 import pes_rl
-from pes_rl.cli import envs, evaluate, train
+from pes_rl.cli import compare, envs, evaluate, render, reproduce, train
 from pes_rl.errors import UserError, suggest
 
-COMMANDS: dict[str, ModuleType] = {"train": train, "evaluate": evaluate, "envs": envs}
+COMMANDS: dict[str, ModuleType] = {
+    "train": train,
+    "evaluate": evaluate,
+    "compare": compare,
+    "render": render,
+    "envs": envs,
+    "reproduce": reproduce,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

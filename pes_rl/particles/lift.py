@@ -1,44 +1,23 @@
 """Lift a JAX problem written for one particle to a population of antithetic pairs.
 
-A problem is two pure functions of one particle, unbatched:
-
-    init(key, theta) -> carry
-    step(key, theta, carry) -> (carry, Step(loss, done))
-
-Both members of a pair get the same keys: common random numbers.
+The problem is `pes_rl.problems.Problem`. Both members of a pair get the same keys: common random
+numbers.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from pes_rl import streams
 from pes_rl.estimators.core import Perturbation, Segment, members
+from pes_rl.problems.protocol import Carry, Problem, Step, check_problem
+
+__all__ = ["ParticleState", "Problem", "Runner", "Step", "lift", "stream_keys"]
 
 Array = jax.Array
-Carry = Any
-
-
-class Step(NamedTuple):
-    """Outcome of one env step: scalar loss, and whether the episode has terminated with it."""
-
-    loss: Array
-    done: Array
-
-
-class Problem(Protocol):
-    """An unrolled computation, for one particle with parameters theta [P]."""
-
-    def init(self, key: Any, theta: Array) -> Carry:
-        """Start state of an episode."""
-        ...
-
-    def step(self, key: Any, theta: Array, carry: Carry) -> tuple[Carry, Step]:
-        """Advance the computation by one step."""
-        ...
 
 
 class ParticleState(NamedTuple):
@@ -58,36 +37,46 @@ class Runner(NamedTuple):
     unroll: Any
 
 
+def stream_keys(key: Array, stream: int, counter: Array) -> Array:
+    """Keys [N] of one stream, by pair and by its counter [N], so placement does not matter."""
+    base = jax.random.fold_in(jax.random.wrap_key_data(key), stream)
+    one = jax.vmap(lambda i, c: jax.random.fold_in(jax.random.fold_in(base, i), c))
+    return one(jnp.arange(counter.size, dtype=jnp.int32), counter)
+
+
 def lift(problem: Problem, num_pairs: int, segment_length: int, perturb_std: float) -> Runner:
     """Vectorise a problem over N pairs and scan it over segments of K steps.
 
     A member that terminates is absorbing: its carry stands still and it adds no loss until both
     members of its pair restart. A non-finite loss marks the member invalid and ends it.
     """
-    pairs = jnp.arange(num_pairs, dtype=jnp.int32)
     start_all = jax.vmap(jax.vmap(problem.init, (None, 0)), (0, 0))
     advance_all = jax.vmap(jax.vmap(problem.step, (None, 0, 0)), (0, 0, 0))
 
-    def keys(state: ParticleState, stream: int, counter: Array) -> Array:
-        base = jax.random.fold_in(jax.random.wrap_key_data(state.key), stream)
-        fold = jax.vmap(lambda i, c: jax.random.fold_in(jax.random.fold_in(base, i), c))
-        return fold(pairs, counter)
-
     def init(key: Any, theta: Array) -> ParticleState:
+        check_problem(problem, theta)
         zeros = jnp.zeros(num_pairs, jnp.int32)
         state = ParticleState(
             jax.random.key_data(key), None, jnp.zeros((num_pairs, 2), bool), zeros, zeros
         )
         blank = start_all(
-            keys(state, streams.RESET, zeros), jnp.broadcast_to(theta, (num_pairs, 2, theta.size))
+            stream_keys(state.key, streams.RESET, zeros),
+            jnp.broadcast_to(theta, (num_pairs, 2, theta.size)),
         )
         return state._replace(carry=blank)
 
     def unroll(theta: Array, plan: Perturbation, state: ParticleState):
         particles = members(theta, plan.noise, perturb_std)
-        fresh = start_all(keys(state, streams.RESET, state.episodes), particles)
+
+        def restarted() -> Carry:
+            fresh = start_all(stream_keys(state.key, streams.RESET, state.episodes), particles)
+            return _where(plan.restart[:, None], fresh, state.carry)
+
+        # Starting an episode can cost as much as many steps (a network's weights are drawn), and
+        # in lock-step most segments start none.
+        carry = jax.lax.cond(plan.restart.any(), restarted, lambda: state.carry)
         state = state._replace(
-            carry=_where(plan.restart[:, None], fresh, state.carry),
+            carry=carry,
             ended=state.ended & ~plan.restart[:, None],
             episodes=state.episodes + plan.restart.astype(jnp.int32),
         )
@@ -95,7 +84,7 @@ def lift(problem: Problem, num_pairs: int, segment_length: int, perturb_std: flo
         def one_step(loop, j):
             state, loss, steps, invalid = loop
             live = ~state.ended & (j < plan.step_limit)[:, None]
-            step_keys = keys(state, streams.ENVIRONMENT, state.steps)
+            step_keys = stream_keys(state.key, streams.ENVIRONMENT, state.steps)
             carry, out = advance_all(step_keys, particles, state.carry)
             bad = live & ~jnp.isfinite(out.loss)
             loss = loss + jnp.where(live & ~bad, out.loss, 0)

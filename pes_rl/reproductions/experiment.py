@@ -1,0 +1,172 @@
+"""What an experiment is, and what it leaves behind: figures, numbers, and claims with verdicts."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from pes_rl.reproductions import NAMES, load
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_PACKAGES = ("pes-rl", "jax", "jaxlib", "numpy", "optax", "matplotlib")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment of the papers.
+
+    Attributes:
+      name: as typed.
+      description: one line for ``--list``.
+      source: the paper and its section.
+      minutes: about how long the full one takes on two CPU cores.
+      run: ``(quick, report) -> None``; computes, and hands everything to the report. The quick
+        variant takes under a minute and keeps the direction of every claim it states.
+    """
+
+    name: str
+    description: str
+    source: str
+    minutes: float
+    run: Callable[[bool, Report], None]
+
+
+class Claim(NamedTuple):
+    """One statement of a paper, and what was measured here.
+
+    Attributes:
+      claim: the statement.
+      source: who states it.
+      measured: the numbers, with their uncertainty.
+      holds: whether they support it.
+    """
+
+    claim: str
+    source: str
+    measured: str
+    holds: bool
+
+
+class Report:
+    """Collects one experiment's findings; `finish` writes them directly in ``out``."""
+
+    def __init__(self, name: str, out: Path, say: Callable[[str], None]) -> None:
+        self.name, self.out = name, out
+        self.claims: list[Claim] = []
+        self.settings: dict[str, Any] = {}
+        self.results: dict[str, Any] = {}
+        self.figures: list[str] = []
+        self._say, self._began = say, time.monotonic()
+
+    def note(self, text: str) -> None:
+        """One line of progress, with the time since the start."""
+        self._say(f"{self.name} {time.monotonic() - self._began:6.1f} s  {text}")
+
+    def setting(self, **values: Any) -> None:
+        """Hyperparameters, for ``result.json``."""
+        self.settings |= values
+
+    def result(self, **values: Any) -> None:
+        """Numbers, arrays or dicts of them, for ``result.json``."""
+        self.results |= values
+
+    def claim(self, claim: str, source: str, measured: str, holds: Any) -> None:
+        """State whether the numbers support a claim."""
+        self.claims.append(Claim(claim, source, measured, bool(holds)))
+        self.note(f"{'yes' if holds else 'NO '}  {claim}: {measured}")
+
+    def figure(self, name: str, figure: Figure) -> None:
+        """Save a figure as ``name.png`` and ``name.svg``, and close it."""
+        from matplotlib import pyplot
+
+        for suffix in ("png", "svg"):
+            # No date, so that equal results make equal files.
+            metadata = {"Date": None} if suffix == "svg" else {}
+            figure.savefig(self.out / f"{name}.{suffix}", metadata=metadata)
+        pyplot.close(figure)
+        self.figures.append(name)
+
+    def finish(self, quick: bool, command: str) -> None:
+        """Write ``result.json`` and ``claims.md``."""
+        record = {
+            "experiment": self.name,
+            "quick": quick,
+            "command": command,
+            "wall_time_s": round(time.monotonic() - self._began, 1),
+            "versions": {"python": platform.python_version()}
+            | {package: version(package) for package in _PACKAGES},
+            "settings": plain(self.settings),
+            "claims": [claim._asdict() for claim in self.claims],
+            "figures": self.figures,
+            "results": plain(self.results),
+        }
+        (self.out / "result.json").write_text(json.dumps(record, indent=1) + "\n")
+        (self.out / "claims.md").write_text(claims_table(self.claims))
+
+
+def claims_table(claims: list[Claim]) -> str:
+    """Markdown, one row a claim."""
+    rows = [("claim", "source", "measured", "holds?"), ("---",) * 4]
+    rows += [(c.claim, c.source, c.measured, "yes" if c.holds else "**no**") for c in claims]
+    return "".join(
+        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in rows
+    )
+
+
+def plain(value: Any) -> Any:
+    """JSON types only: arrays as lists of six digits, non-finite numbers as null."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, range)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic) or hasattr(value, "tolist"):
+        return plain(np.asarray(value).tolist())
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value
+
+
+def reproduce(
+    name: str, *, quick: bool = False, out: Path | None = None, command: str = ""
+) -> Path:
+    """Run one experiment and write its figures, ``result.json`` and ``claims.md``.
+
+    Args:
+      name: one of `pes_rl.reproductions.NAMES`.
+      quick: a smaller variant, under 90 seconds on two cores.
+      out: folder to write in; default ``runs/reproductions/NAME`` (``NAME-quick``).
+      command: the shell line, kept in ``result.json``.
+
+    Returns:
+      The folder.
+
+    Raises:
+      UserError: the name is unknown, or the folder cannot be written.
+    """
+    from pes_rl.errors import UserError, suggest
+
+    if name not in NAMES:
+        hint = suggest(name, NAMES) or f"; choose from {', '.join(NAMES)}"
+        raise UserError(f"unknown experiment {name!r}{hint}")
+    folder = out if out is not None else Path("runs/reproductions") / (name + "-quick" * quick)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {str(folder)!r} is not a folder: {error.strerror}") from None
+    experiment = load(name)
+    report = Report(name, folder, lambda text: print(text, file=sys.stderr, flush=True))
+    experiment.run(quick, report)
+    report.finish(quick, command)
+    return folder

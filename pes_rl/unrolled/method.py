@@ -1,0 +1,71 @@
+"""A method: anything that turns an unrolled problem into one gradient per update.
+
+Evolution strategies evaluate pairs of perturbed particles; the gradient-only baselines
+differentiate the computation. Both are the same two pure functions to the loop that uses them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pes_rl.estimators.core import Estimator, Segment
+from pes_rl.particles.lift import lift
+from pes_rl.problems.protocol import Problem
+
+Array = jax.Array
+
+
+class Metrics(NamedTuple):
+    """Sums over one update, over all particles.
+
+    Attributes:
+      loss: float, losses of the live steps.
+      steps: int32, live steps; what an update costs.
+      invalid: int32, particles whose loss or gradient was not finite; they contribute nothing.
+    """
+
+    loss: Array
+    steps: Array
+    invalid: Array
+
+
+class Method(NamedTuple):
+    """A pair of pure functions; the state is a tree of arrays.
+
+    Attributes:
+      init: ``(key, theta) -> state``.
+      estimate: ``(theta, state) -> (gradient [P], state, Metrics)``; unrolls one segment.
+    """
+
+    init: Callable[[Any, Array], Any]
+    estimate: Callable[[Array, Any], tuple[Array, Any, Metrics]]
+
+
+def evolution(problem: Problem, estimator: Estimator) -> Method:
+    """One of `pes_rl.estimators` on the population of a problem."""
+
+    def runner(num_pairs: int):
+        return lift(problem, num_pairs, estimator.segment_length, estimator.perturb_std)
+
+    def init(key: Any, theta: Array):
+        noise_key, problem_key = jax.random.split(key)
+        state = estimator.init(noise_key, theta)
+        return state, runner(state.clock.size).init(problem_key, theta)
+
+    def estimate(theta: Array, state: Any):
+        inner, particles = state
+        plan, inner = estimator.perturb(inner)
+        segment, particles = runner(inner.clock.size).unroll(theta, plan, particles)
+        gradient, inner, info = estimator.gradient(inner, segment)
+        return gradient, (inner, particles), totals(segment, info.invalid_particles)
+
+    return Method(init, estimate)
+
+
+def totals(segment: Segment, invalid: Array) -> Metrics:
+    """The metrics of one segment of a population."""
+    return Metrics(segment.loss.sum(), segment.steps.sum(dtype=jnp.int32), invalid)

@@ -78,6 +78,31 @@ def _text(value: Any) -> str:
     return value
 
 
+def count(field: str, value: Any, least: int) -> int:
+    """A whole number of at least ``least``, however it is written; else UserError."""
+    try:
+        number = parse_value(int, value)
+    except ValueError as expected:
+        raise UserError(f"{field} must be {expected}, not {value!r}") from None
+    if number < least:
+        raise UserError(f"{field} must be at least {least}, not {number}")
+    return number
+
+
+def flag(name: str) -> str:
+    """``num_pairs`` as it is typed: ``--num-pairs``."""
+    return "--" + name.replace("_", "-")
+
+
+def as_typed(name: str, value: Any) -> list[str]:
+    """The words on a command line that give the option ``name`` this value."""
+    if isinstance(value, bool):
+        return [flag(name) if value else f"--no-{flag(name)[2:]}"]
+    if isinstance(value, tuple | list):
+        return [flag(name), *map(str, value)]
+    return [flag(name), "none" if value is None else str(value)]
+
+
 def read_yaml(path: Path, source: str) -> dict[str, Any]:
     """A mapping from a file; scalars stay text, so that flags and files follow the same rules."""
     import yaml

@@ -96,15 +96,18 @@ def play_official(policy: SavedPolicy, episodes: int, seed: int) -> tuple[np.nda
     """Returns [E] and lengths [E] of episodes seeded ``seed``, ``seed + 1``, ..."""
     from pes_rl.envs.gymnasium_engine import make_env
 
-    returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
+    returns, lengths = [], []
     env_id = policy.environment["gymnasium_id"]
     with single_threaded_math(), contextlib.closing(make_env(env_id)) as env:
         for episode in range(episodes):
             observation, _ = env.reset(seed=seed + episode)
+            total, length = 0.0, 0
             for reward in play(policy, env, observation):
-                returns[episode] += reward
-                lengths[episode] += 1
-    return returns, lengths
+                total += reward
+                length += 1
+            returns.append(total)
+            lengths.append(length)
+    return np.array(returns), np.array(lengths)
 
 
 def play(policy: SavedPolicy, env: gymnasium.Env, observation: Any) -> Iterator[float]:

@@ -257,7 +257,7 @@ def _find(path: Path) -> Path:
         raise UserError(f"the run {path} has saved no policy yet: train it further first")
     if path.parts[:1] == ("zoo",) and not os.path.lexists(path):
         return zoo.find("/".join(path.parts[1:])) / _FILE
-    problem = f"no {_FILE} in {path}" if path.exists() else f"{path} does not exist"
+    problem = f"no {_FILE} in {path}" if os.path.lexists(path) else f"{path} does not exist"
     hint = f"; did you mean 'zoo/{path.name}'?" if path.name in zoo.names() else suggest_run(path)
     raise UserError(f"no policy to load: {problem}{hint}")
 

@@ -14,6 +14,7 @@ import yaml
 
 from pes_rl import cli
 from pes_rl.comparison import api
+from pes_rl.comparison import store as store_module
 from pes_rl.comparison.plan import Plan, make_plan
 from pes_rl.comparison.store import SCORE_SEED, Store, marked_command, open_store, timing_key
 from pes_rl.config import build_config, load_config, save_config
@@ -101,6 +102,7 @@ def _stop():
         ("--env Swimmer --estimators es-singl", "'es-singl'; did you mean 'es-single'?"),
         ("--env Swimmer --estimators es es", "estimators holds 'es' more than once"),
         ("--env Swimmer --seeds 0", "seeds must be at least 1, not 0"),
+        ("--env Swimmer --seeds 1e9", "seeds must be at most 1000, not 1000000000"),
         ("--env Swimmer --seeds few", "seeds must be a whole number, not 'few'"),
         ("--env Swimmer --workers 0", "workers must be at least 1"),
         ("--env Swimmer --episodes 0", "episodes must be at least 1"),
@@ -135,6 +137,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "file").write_text("mine")
     assert "is a file" in refused(f"--env Swimmer --out {tmp_path / 'file'}")
     assert "cannot write" in refused(f"--env Swimmer --out {tmp_path / 'file' / 'sub'}")
+    assert "File name too long" in refused(f"--env Swimmer --out {tmp_path / ('x' * 300)}")
     assert "holds no comparison" in refused(f"--env Swimmer --out {tmp_path}")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -174,6 +177,20 @@ def test_runs_with_other_options_are_never_mixed_in(changes, said, tmp_path):
     with pytest.raises(UserError, match=said) as caught, open_store(tmp_path, plan):
         pass
     assert "Swimmer__es__seed1" in str(caught.value) and "another --out" in str(caught.value)
+
+
+def test_a_run_that_came_while_the_folder_was_opened_is_looked_at_too(tmp_path, monkeypatch):
+    plan, lock = small(), store_module._lock
+
+    def lock_after_another(out):
+        fake_run(Store(out), plan.cells[0], learning_rate=0.5)
+        return lock(out)
+
+    monkeypatch.setattr(store_module, "_lock", lock_after_another)
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "comparison.json").write_text("{}")
+    with pytest.raises(UserError, match=r"learning_rate 0\.5"), open_store(tmp_path, plan):
+        pass
 
 
 def test_what_changes_no_result_may_differ(tmp_path):

@@ -14,6 +14,7 @@ import pytest
 
 from pes_rl.comparison.curves import Curve, Score, Speed
 from pes_rl.comparison.export import curves_csv, results_csv, summary_json, summary_mapping
+from pes_rl.comparison.notes import notes
 from pes_rl.comparison.numbers import amount, duration, level, relative, spread
 from pes_rl.comparison.output import Result
 from pes_rl.comparison.plan import make_plan
@@ -123,7 +124,7 @@ def test_without_speeds_nothing_is_said_of_seconds():
     assert "equal wall-clock" not in summary_markdown(bare)
 
 
-def test_returns_are_pooled_on_a_common_scale():
+def test_returns_are_pooled_on_a_common_scale(result):
     other = [c._replace(env="Hopper", returns=3 + 2 * c.returns) for c in curves()]
     other = [c._replace(score=Score(3 + 2 * c.returns[-1], 0.0, 1, 1)) for c in other]
     levels = {"Swimmer": 100.0, "Hopper": 203.0}
@@ -136,6 +137,10 @@ def test_returns_are_pooled_on_a_common_scale():
     improvement = found.overall["es-single", "to_threshold"].improvement
     assert improvement is not None
     assert improvement.value == pytest.approx(8.5 / 9)
+    plan = make_plan(list(levels), ["es", "es-single"], 3, 0, 1000)
+    both_envs = result._replace(plan=plan, summary=found)
+    times = summary_mapping(both_envs)["all_environments"]["es-single"]["to_threshold"]
+    assert set(times) == {"improvement"}  # env steps of two environments have no common median
     # Pooling tells more than one environment does.
     alone = found.measures["Swimmer", "es-single", "env_steps", "to_threshold"].improvement
     assert alone is not None and improvement.low >= alone.low
@@ -209,6 +214,14 @@ def test_caveats_are_said():
     assert "pes_rl 1, then pes_rl 2 (Swimmer__es__seed1)" in text
     assert "cannot be saved" in text and "Ant__es__seed0" in text
     assert "cannot be saved" not in summary_markdown(plain)
+
+
+def test_presets_that_no_search_chose_are_named(result):
+    def text(*envs: str) -> str:
+        return "".join(notes(result._replace(plan=make_plan(envs, ["es"], 1, 0, 1000))))
+
+    assert "untuned" not in text("Swimmer", "Hopper")
+    assert "**Those of Ant are untuned**" in text("Swimmer", "Ant")
 
 
 def test_numbers_as_people_read_them():

@@ -60,7 +60,7 @@ def test_defaults_promised_by_the_design():
 
 def test_precedence(tmp_path):
     preset = build_config({"env": "Swimmer"})
-    assert preset.num_pairs == 8  # over the default, 16
+    assert preset.normalize_observations is False  # over the default
     path = write(tmp_path, "env: Swimmer\nnum_pairs: 5\n")
     assert build_config({}, path).num_pairs == 5
     assert build_config({"num_pairs": "7"}, path).num_pairs == 7

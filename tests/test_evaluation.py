@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -112,15 +113,19 @@ class Refuse:
         if name.split(".")[0] in {"jax", "jaxlib", "optax"}:
             raise ImportError("not here: " + name)
 sys.meta_path.insert(0, Refuse())
+import pes_rl.envs.mujoco_engine
 from pes_rl.cli import main
 sys.exit(main(["evaluate", sys.argv[1], "--episodes", "2", "--json"]))
 """
 
 
-def test_evaluate_needs_no_jax(tmp_path):
+def test_evaluate_needs_neither_jax_nor_opengl(tmp_path):
     policy = saved(tmp_path / "policy", "Reacher-v5")
     command = [sys.executable, "-c", WITHOUT_JAX, str(tmp_path / "policy")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    broken = {**os.environ, "MUJOCO_GL": "nonsense"}  # with which MuJoCo refuses to be imported
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, cwd=tmp_path, env=broken
+    )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["episode_return_mean"] == play_official(policy, 2, 0)[0].mean()
@@ -145,6 +150,21 @@ def test_one_episode_has_no_interval(tmp_path, capsys):
     assert cli.main(["evaluate", str(tmp_path), "--episodes", "1", "--seed", "4"]) == 0
     out, err = capsys.readouterr()
     assert "no interval" in out and "1 episode, seed 4" in out and err == ""
+
+
+def test_a_request_for_more_than_memory_holds_begins_all_the_same(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pes_rl.evaluation.play", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        play_official(saved(tmp_path, "Reacher-v5"), 10**12, 0)
+
+
+def test_a_name_too_long_for_a_file_is_answered_in_one_line(capsys):
+    assert cli.main(["evaluate", "x" * 300]) == 2
+    err = capsys.readouterr().err
+    assert "does not exist" in err and len(err.splitlines()) == 1
 
 
 def test_versions_that_differ_from_training_are_named(tmp_path):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pes_rl.rendering.html import write_html
 from tests.chromium import Chromium, find_chromium
-from tests.test_viewer import ATTACK
+from tests.test_viewer_page import ATTACK
 from tests.viewer_tools import general_episode, photographed, random_episode, recording
 
 pytestmark = [
@@ -152,8 +152,10 @@ def test_controls_and_keys(browser, tmp_path):
 
     key("]")
     assert browser.evaluate("document.querySelector('#speed').value") == "2"
+    pressed = "document.querySelector('#follow').getAttribute('aria-pressed')"
+    follows = browser.evaluate(pressed)
     key("f")
-    assert browser.evaluate("document.querySelector('#follow').getAttribute('aria-pressed')")
+    assert {follows, browser.evaluate(pressed)} == {"true", "false"}
     before = pixels(browser.screenshot("#view"))
     key("d")
     assert (np.abs(seen_at(browser, 0.5) - before) > 30).any()  # the camera went round

@@ -45,6 +45,17 @@ def folder(run, tmp_path, monkeypatch):
     return cards.add(run, episodes=6)
 
 
+def test_a_policy_that_cannot_be_scored_is_not_put_into_the_zoo(run, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise UserError("no such environment")
+
+    monkeypatch.setattr(zoo, "POLICIES", tmp_path / "policies")
+    monkeypatch.setattr(cards, "play_official", refuse)
+    with pytest.raises(UserError, match="no such environment"):
+        cards.add(run, episodes=6)
+    assert not (tmp_path / "policies").exists()
+
+
 def test_a_policy_is_found_by_name(folder, run, tmp_path):
     assert zoo.names() == ["InvertedPendulum"]
     assert zoo.find("InvertedPendulum") == folder

@@ -7,10 +7,10 @@ import json
 import re
 from typing import Any
 
-import gymnasium
 import mujoco
 import numpy as np
 
+from pes_rl.envs.gymnasium_engine import make_env
 from pes_rl.rendering.recording import Recording
 
 # Every kind of geom, hidden ones, a material, a welded body, and two things that move freely.
@@ -52,7 +52,7 @@ MODEL_XML = """
 
 def random_episode(name: str, steps: int, title: str | None = None) -> Recording:
     """Steps of a task under random actions, from one episode after another where they end."""
-    with gymnasium.make(f"{name}-v5") as env:
+    with make_env(f"{name}-v5") as env:
         env.action_space.seed(1)
         env.reset(seed=1)
         simulation: Any = env.unwrapped
@@ -108,3 +108,13 @@ def embedded(page: str) -> dict[str, Any]:
 
 def unpacked(text: str, *shape: int, dtype: str = "<f4") -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), dtype).reshape(shape)
+
+
+def empty() -> tuple[np.ndarray, list[float], float]:
+    """Two frames of nothing, the reward between them, and the time it took."""
+    return np.zeros((2, 0)), [1.0], 0.1
+
+
+def pictures(frames: int = 2) -> np.ndarray:
+    """Small black ones."""
+    return np.zeros((frames, 4, 4, 3), np.uint8)

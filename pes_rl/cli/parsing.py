@@ -6,24 +6,7 @@ import argparse
 from typing import Any, get_args
 
 from pes_rl.config import Option
-from pes_rl.config_values import is_literal, parse_value
-from pes_rl.errors import UserError
-
-
-def flag(name: str) -> str:
-    """``num_pairs`` as it is typed: ``--num-pairs``."""
-    return "--" + name.replace("_", "-")
-
-
-def count(flag: str, text: str, least: int) -> int:
-    """The integer that ``text`` writes (``2e6`` and ``500_000`` too), at least ``least``."""
-    try:
-        value = parse_value(int, text)
-    except ValueError as expected:
-        raise UserError(f"{flag} must be {expected}, not {text!r}") from None
-    if value < least:
-        raise UserError(f"{flag} must be at least {least}, not {value}")
-    return value
+from pes_rl.config_values import flag, is_literal
 
 
 def add_option(parser: Any, name: str, option: Option, text: str) -> None:

@@ -104,9 +104,7 @@ def summary_mapping(result: Result) -> dict[str, Any]:
         "versions": sorted(set(result.versions.values())),
         "environments": {env: _environment(result, env) for env in summary.envs},
         "all_environments": {
-            name: {
-                key: _measure(found) for (who, key), found in summary.overall.items() if who == name
-            }
+            name: {key: _overall(summary, name, key) for who, key in summary.overall if who == name}
             for name in summary.estimators
         },
     }
@@ -151,6 +149,14 @@ def _clock(summary: Summary, env: str, name: str, clock: str) -> dict[str, Any]:
         "total_of_shortest_run": summary.totals[env, name, clock],
         **{key: _measure(measure) for key, measure in found.items()},
     }
+
+
+def _overall(summary: Summary, name: str, key: str) -> dict[str, Any] | None:
+    """Times to the threshold are of several scales: together they have no median and no mean."""
+    found = _measure(summary.overall[name, key])
+    if found is None or key != REACHED:
+        return found
+    return {part: value for part, value in found.items() if part == "improvement"}
 
 
 def _measure(measure: Measure | None) -> dict[str, Any] | None:

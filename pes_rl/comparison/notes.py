@@ -23,7 +23,7 @@ def notes(result: Result) -> list[str]:
 def _speeds(result: Result) -> str:
     if not result.timings:
         return "No speeds were measured, so nothing is said about wall-clock time."
-    first = next(iter(result.timings.values()))
+    where = sorted({f"{t['threads']}, {t['machine']}" for t in result.timings.values()})
     rows = [
         [env, name, f"{t['env_steps_per_second']:,.0f}", f"{t['updates_per_second']:.3g}"]
         for (env, name), t in result.timings.items()
@@ -31,7 +31,7 @@ def _speeds(result: Result) -> str:
     return f"""\
 ## Speed
 
-Each measured once, alone, on all cores ({first["threads"]}, {first["machine"]}), over at least
+Each measured once, alone, on all cores ({"; ".join(where)}), over at least
 {amount(min(t["env_steps"] for t in result.timings.values()))} env steps from the untrained policy,
 after compilation, without evaluations and checkpoints. Wall-clock times here are env steps divided
 by this speed; their intervals leave its own variation out.
@@ -58,11 +58,15 @@ def _options(result: Result) -> str:
     ]
     given = result.plan.options
     source = "the presets" + (f", but for {listed(list(given))}" if given else "")
+    envs = [env for env in result.plan.envs if not result.plan.environment(env).tuned]
+    untuned = (
+        f" **Those of {listed(envs)} are untuned**: no search of ours chose them." if envs else ""
+    )
     return f"""\
 ## Options
 
-From {source}; `configs/ENV.yaml` says how each preset was chosen. What is not listed is at its
-default.
+From {source}; `configs/ENV.yaml` says how each preset was chosen.{untuned} What is not listed is at
+its default.
 
 {table(["environment", "estimator", *shown], rows)}"""
 
@@ -76,10 +80,11 @@ def _reading(result: Result) -> str:
     every = sorted({cell.config.eval_every for cell in plan.cells})
     points = [
         "**Return** is that of an evaluation: the mean over fresh episodes of the unperturbed "
-        f"policy, every {listed([amount(n) for n in every])} env steps. **To threshold**: the "
-        "first evaluation at or above the threshold; times are no finer than evaluations. A run "
-        "that never gets there counts as infinite, and `> x` says that what is estimated lies "
-        "beyond what the runs have.",
+        f"policy, every {listed([amount(n) for n in every])} env steps, or after each update where "
+        "that takes more. **To threshold**: the first evaluation at or above the threshold; times "
+        "are no finer than evaluations, and more of them are more chances. A run that never gets "
+        "there counts as infinite, and `> x` says that what is estimated lies beyond what the runs "
+        "have.",
         "**Final**: mean of the curve over its last 10 %. **Best**: highest evaluation, which "
         "favours noisy curves. **Area**: mean of the curve from the untrained policy, at 0, to the "
         "end, with straight lines between evaluations.",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pes_rl.config import ESTIMATORS, OPTIONS, Config, build_config
-from pes_rl.config_values import parse_value
+from pes_rl.config_values import as_typed, count
 from pes_rl.envs.registry import Environment, resolve
 from pes_rl.errors import UserError, suggest
 
@@ -18,6 +18,7 @@ DEFAULT_ESTIMATORS = ("es", "truncated-es", "pes", "es-single")
 FIXED = ("env", "estimator", "seed", "num_env_steps", "num_threads")
 # Saved this often, whatever the budget: what a kill costs is at most a tenth of a run.
 _CHECKPOINTS = 10
+_MOST_SEEDS = 1000
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Plan:
         words += ["--num-env-steps", *map(str, steps if len(set(steps)) > 1 else steps[:1])]
         words += ["--episodes", str(self.episodes)] if self.episodes != 100 else []
         for name, value in self.options.items():
-            words += _words(name, value)
+            words += as_typed(name, value)
         return shlex.join([*words, "--out", out])
 
 
@@ -120,6 +121,8 @@ def make_plan(
     options = dict(options or {})
     _check_options(options)
     seeds, first = count("seeds", seeds, 1), count("first_seed", first_seed, 0)
+    if seeds > _MOST_SEEDS:
+        raise UserError(f"seeds must be at most {_MOST_SEEDS}, not {seeds}")
     chosen = _check_estimators(list(estimators))
     places = [resolve(env, options.get("engine")).name for env in envs]
     _refuse_duplicates("env", places)
@@ -142,17 +145,6 @@ def make_plan(
 def cell_name(config: Config) -> str:
     """``HalfCheetah__es-single``, fit for a file name."""
     return f"{config.env}__{config.estimator}".replace("/", "-").replace(":", "-")
-
-
-def count(field: str, value: Any, least: int) -> int:
-    """A whole number of at least ``least``, however it is written; else UserError."""
-    try:
-        number = parse_value(int, value)
-    except ValueError as expected:
-        raise UserError(f"{field} must be {expected}, not {value!r}") from None
-    if number < least:
-        raise UserError(f"{field} must be at least {least}, not {number}")
-    return number
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
@@ -206,12 +198,3 @@ def _check_budgets(cells: Sequence[Cell]) -> None:
             )
         if config.seed >= 2**32:
             raise UserError(f"seed must be below 2**32, not {config.seed}; lower --first-seed")
-
-
-def _words(name: str, value: Any) -> list[str]:
-    flag = name.replace("_", "-")
-    if isinstance(value, bool):
-        return [f"--{flag}" if value else f"--no-{flag}"]
-    if name == "hidden_sizes" and not isinstance(value, str):
-        return [f"--{flag}", *map(str, value)]
-    return [f"--{flag}", *(str(value).split() if name == "hidden_sizes" else [str(value)])]

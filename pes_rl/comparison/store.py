@@ -95,6 +95,24 @@ def open_store(out: Path, plan: Plan) -> Iterator[Store]:
     holds something else than a comparison or a run that does not fit, or is in use.
     """
     store = Store(out)
+    with _refusal(out):
+        _require_comparison(out)
+        for cell in plan.cells:
+            store.check(cell)
+        out.mkdir(parents=True, exist_ok=True)
+    with _lock(out):
+        for cell in plan.cells:  # once more, now that nobody else can add runs
+            store.check(cell)
+        asked = {"command": plan.command(out.resolve().name), "versions": versions()}
+        with _refusal(out):
+            write_text_atomic(out / PLAN, json.dumps(plain(asked), indent=2) + "\n")
+            for folder in ("runs", "scores", "timing", "logs", "plots"):
+                (out / folder).mkdir(exist_ok=True)
+        yield store
+
+
+def _require_comparison(out: Path) -> None:
+    """Raise UserError if ``out`` is there and is something else than a comparison."""
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file; name a folder")
     if out.is_dir() and not (out / PLAN).is_file():
@@ -103,17 +121,6 @@ def open_store(out: Path, plan: Plan) -> Iterator[Store]:
             raise UserError(
                 f"--out {out} is not empty and holds no comparison; name another folder"
             )
-    for cell in plan.cells:
-        store.check(cell)
-    with _refusal(out):
-        out.mkdir(parents=True, exist_ok=True)
-    with _lock(out):
-        asked = {"command": plan.command(out.resolve().name), "versions": versions()}
-        with _refusal(out):
-            write_text_atomic(out / PLAN, json.dumps(plain(asked), indent=2) + "\n")
-            for folder in ("runs", "scores", "timing", "logs", "plots"):
-                (out / folder).mkdir(exist_ok=True)
-        yield store
 
 
 @contextlib.contextmanager

@@ -57,7 +57,7 @@ def _read_line() -> bytes:
 def _train(config: Config, task: dict[str, Any]) -> dict[str, Any]:
     """Train or continue a run unless it is finished, then score its selected policy."""
     run = Path(task["run"])
-    env_steps = _train_run(config, run, task["command"])
+    env_steps = _train_run(config, run, Path(task["result"]), task["command"])
     from pes_rl.envs.registry import resolve
     from pes_rl.evaluation import evaluate
     from pes_rl.runtime import single_threaded_math
@@ -70,16 +70,19 @@ def _train(config: Config, task: dict[str, Any]) -> dict[str, Any]:
     return {"env_steps": env_steps, "initial_return": initial, "score": score}
 
 
-def _train_run(config: Config, run: Path, command: str) -> int:
+def _train_run(config: Config, run: Path, scored: Path, command: str) -> int:
     """The env steps that the run has consumed; a finished one is left as it is."""
     from pes_rl.checkpoint import load_latest
     from pes_rl.run import resume, train_from_config
     from pes_rl.run_folder import lock_run
 
     if run.is_dir() and not any((run / "checkpoints").glob("[0-9]*")):
+        if scored.is_file():
+            raise UserError(f"{run} has lost its checkpoints; put them back, or delete that folder")
         with lock_run(run):  # not while somebody trains it
             shutil.rmtree(run)  # killed before it had saved anything
     if not run.is_dir():
+        scored.unlink(missing_ok=True)  # of a run that has been deleted
         return train_from_config(config, run, command).env_steps
     trained = load_latest(run).meta["env_steps"]
     if trained >= config.num_env_steps:

@@ -13,14 +13,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import mujoco
 import numpy as np
-from mujoco.batch import Batch
 
 from pes_rl.envs.quiet import silence_mujoco
 from pes_rl.envs.simulator import Transition
 from pes_rl.envs.task import Task
 from pes_rl.policies.action import ActionSpec
+from pes_rl.rendering.gl import import_mujoco
+
+import_mujoco()  # simulating needs no OpenGL, whatever MUJOCO_GL asks for
+import mujoco  # noqa: E402
+from mujoco.batch import Batch  # noqa: E402
 
 _UNSTABLE = [
     int(mujoco.mjtWarning.mjWARN_BADQPOS),

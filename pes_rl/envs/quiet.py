@@ -1,8 +1,8 @@
 """Keep MuJoCo's warnings off the screen and out of a log file in the working directory."""
 
-# MuJoCo's type stubs leave out most of its names.
-# pyright: reportAttributeAccessIssue=false
 from __future__ import annotations
+
+from pes_rl.rendering.gl import import_mujoco
 
 
 def silence_mujoco() -> None:
@@ -12,9 +12,7 @@ def silence_mujoco() -> None:
     simulation is unstable, which the engine detects, counts and reports itself. MuJoCo would print
     them in the middle of a progress bar and append them to MUJOCO_LOG.TXT.
     """
-    import mujoco
-
-    mujoco.set_mju_user_warning(_ignore)
+    import_mujoco().set_mju_user_warning(_ignore)
 
 
 def _ignore(message: str) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from pes_rl.errors import UserError, suggest
+from pes_rl.rendering.geometry import VISIBLE_GROUPS, boxes, smooth
 
 _AZIMUTH = 90.0  # looking along +y, so that a walker moves to the right
 _LEAST_ELEVATION, _MORE_ELEVATION = 14.0, 45.0  # degrees above the horizon
 _SMOOTH_SECONDS = 1.0
-_GROUPS = 3  # geoms of higher groups are hidden
 _SAMPLES = 250  # frames looked at to find how much room the body needs
 _TRAVEL = 1.5  # a body that goes further than so many times its size is followed
 
@@ -74,10 +74,10 @@ def plan_shot(
     index = find_camera(model, camera)
     moving, still = _parts(model)
     steps = np.unique(np.linspace(0, len(qpos) - 1, min(len(qpos), _SAMPLES)).round().astype(int))
-    low, high = _boxes(model, qpos[steps], moving)
-    around = _boxes(model, qpos[:1], still) if len(still) else None
+    low, high = _room(model, qpos[steps], moving)
+    around = _room(model, qpos[:1], still) if len(still) else None
     if _travels(low, high, around):
-        path = _smooth((low + high) / 2, _SMOOTH_SECONDS / (dt * max(1, len(qpos) / len(steps))))
+        path = smooth((low + high) / 2, _SMOOTH_SECONDS / (dt * max(1, len(qpos) / len(steps))))
         bottom, top = np.percentile(low[:, 2], 5), np.percentile(high[:, 2], 95)
         path[:, 2] = (bottom + top) / 2
         frames = np.arange(len(qpos))
@@ -120,32 +120,22 @@ def _parts(model: Any) -> tuple[np.ndarray, np.ndarray]:
     import mujoco
 
     fixed = model.body_weldid[model.geom_bodyid] == 0
-    shown = (model.geom_type != mujoco.mjtGeom.mjGEOM_PLANE) & (model.geom_group < _GROUPS)
+    shown = (model.geom_type != mujoco.mjtGeom.mjGEOM_PLANE) & np.isin(
+        model.geom_group, VISIBLE_GROUPS
+    )
     moving, still = np.flatnonzero(~fixed & shown), np.flatnonzero(fixed & shown)
     return (moving, still) if len(moving) else (still, moving)
 
 
-def _boxes(model: Any, qpos: np.ndarray, geoms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _room(model: Any, qpos: np.ndarray, geoms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest corner [F, 3] of the box around ``geoms`` in each pose."""
     import mujoco
 
     data = mujoco.MjData(model)
     low, high = np.zeros((len(qpos), 3)), np.zeros((len(qpos), 3))
-    middle, half = model.geom_aabb[geoms, :3], model.geom_aabb[geoms, 3:]
-    for frame, pose in enumerate(qpos):
+    for frame, pose in enumerate(qpos if len(geoms) else ()):
         data.qpos[:] = pose
         mujoco.mj_kinematics(model, data)
-        turn = data.geom_xmat[geoms].reshape(-1, 3, 3)
-        center = data.geom_xpos[geoms] + np.einsum("gij,gj->gi", turn, middle)
-        reach = np.einsum("gij,gj->gi", np.abs(turn), half)
-        if len(geoms):
-            low[frame], high[frame] = (center - reach).min(0), (center + reach).max(0)
+        corners = boxes(model, data, geoms)
+        low[frame], high[frame] = corners[:, 0].min(0), corners[:, 1].max(0)
     return low, high
-
-
-def _smooth(path: np.ndarray, window: float) -> np.ndarray:
-    """Centred moving average of ``path`` [F, 3] over about ``window`` frames."""
-    n = min(len(path), max(1, round(window)))
-    padded = np.pad(path, ((n // 2, n - 1 - n // 2), (0, 0)), mode="edge")
-    sums = np.cumsum(np.concatenate([np.zeros((1, 3)), padded]), axis=0)
-    return (sums[n:] - sums[:-n]) / n

@@ -71,16 +71,17 @@ def _record_poses(policy: SavedPolicy, env: gymnasium.Env, episode_seed: int) ->
     inner: Any = env.unwrapped
     data = inner.data
     observation, _ = env.reset(seed=episode_seed)
-    start, poses, rewards = data.time, [(data.qpos.copy(), data.qvel.copy())], []
+    times, poses, rewards = [data.time], [(data.qpos.copy(), data.qvel.copy())], []
     for reward in play(policy, env, observation):
         rewards.append(reward)
         poses.append((data.qpos.copy(), data.qvel.copy()))
+        times.append(data.time)
     # An unstable simulation may hold one frame that is not a number before MuJoCo resets it.
     qpos, qvel = (
         np.nan_to_num(np.array(part, np.float64), posinf=0.0, neginf=0.0)
         for part in zip(*poses, strict=True)
     )
-    dt = round((data.time - start) / len(rewards), 9)
+    dt = round(float(np.median(np.diff(times))), 9)  # such a reset also sets the clock back
     return _finish(policy, inner.model, qpos, qvel, rewards, dt, None, episode_seed)
 
 

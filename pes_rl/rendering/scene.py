@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from pes_rl.rendering.framing import Motion, first_view
+from pes_rl.rendering.geometry import VISIBLE_GROUPS, boxes, smooth
 
-VISIBLE_GROUPS = (0, 1, 2)  # MuJoCo's viewers hide groups 3 to 5 (collision shapes) by default
 _FIELD_POINTS = 128  # height fields are thinned to at most this many points a side
 _FOLLOW_SECONDS = 0.5  # the camera follows the mass centre, averaged over this time
 _UNSET_RGBA = (0.5, 0.5, 0.5, 1.0)  # MuJoCo's default, which a material overrides
@@ -81,27 +81,18 @@ def _unroll(
     weights = mass / mass.sum() if mass.sum() > 0 else np.full(len(tree), 1 / max(len(tree), 1))
     moving, still = (g[model.geom_type[g] != mujoco.mjtGeom.mjGEOM_PLANE] for g in (moving, still))
     poses = np.empty((len(frames), len(bodies), 7))
-    boxes = np.empty((len(frames), len(moving), 2, 3))
+    corners = np.empty((len(frames), len(moving), 2, 3))
     centers, roots = np.zeros((2, len(frames), 3))
     for frame, position in enumerate(frames):
         data.qpos[:] = position
         mujoco.mj_kinematics(model, data)
         poses[frame, :, :3], poses[frame, :, 3:] = data.xpos[bodies], data.xquat[bodies]
-        boxes[frame] = _boxes(model, data, moving)
+        corners[frame] = boxes(model, data, moving)
         if len(tree):
             centers[frame], roots[frame] = weights @ data.xipos[tree], data.xpos[tree[0]]
     own = np.isin(model.geom_bodyid[moving], tree)
-    track = _smooth(centers, max(1, round(_FOLLOW_SECONDS / dt)))
-    return poses, Motion(boxes, _boxes(model, data, still), own, roots, track)
-
-
-def _boxes(model: Any, data: Any, geoms: np.ndarray) -> np.ndarray:
-    """Lowest and highest corners [G, 2, 3] of the boxes around ``geoms``."""
-    turns = data.geom_xmat[geoms].reshape(-1, 3, 3)
-    middle, half = model.geom_aabb[geoms, :3], model.geom_aabb[geoms, 3:]
-    center = data.geom_xpos[geoms] + np.einsum("gij,gj->gi", turns, middle)
-    extent = np.einsum("gij,gj->gi", np.abs(turns), half)
-    return np.stack([center - extent, center + extent], axis=1)
+    track = smooth(centers, _FOLLOW_SECONDS / dt)
+    return poses, Motion(corners, boxes(model, data, still), own, roots, track)
 
 
 def _is_drawn(model: Any, geom: int) -> bool:
@@ -117,15 +108,6 @@ def _main_tree(model: Any) -> np.ndarray:
     mass = np.bincount(roots, weights=model.body_mass[movable])
     mass[roots] += 1e-12  # a massless tree is still a tree
     return movable[roots == np.argmax(mass)]
-
-
-def _smooth(path: np.ndarray, width: int) -> np.ndarray:
-    """Moving average over ``width`` frames, the ends repeated."""
-    half = width // 2
-    padded = np.pad(path, ((half, half), (0, 0)), mode="edge")
-    sums = np.cumsum(np.vstack([np.zeros((1, 3)), padded]), axis=0)
-    size = 2 * half + 1
-    return (sums[size:] - sums[:-size]) / size
 
 
 def _color(model: Any, geom: int) -> list[float]:

@@ -18,6 +18,7 @@ import numpy as np
 
 from pes_rl import zoo
 from pes_rl.config import OPTIONS, Config, build_config, load_config
+from pes_rl.config_values import as_typed
 from pes_rl.evaluation import play_official, scoring_versions, summarize
 from pes_rl.policy_io import SavedPolicy, load_policy
 from pes_rl.run_folder import plain, write_bytes_atomic, write_text_atomic
@@ -34,11 +35,11 @@ def add(run: Path, episodes: int = EPISODES, seed: int = SEED) -> Path:
     """
     policy, config = load_policy(run), load_config(run / "config.yaml")
     name = policy.environment["name"].replace("/", "-").replace(":", "-")
+    card = make_card(name, policy, config, episodes, seed)
     folder = zoo.POLICIES / name
     folder.mkdir(parents=True, exist_ok=True)
     for file in _ARTIFACT:
         write_bytes_atomic(folder / file, (policy.path / file).read_bytes())
-    card = make_card(name, policy, config, episodes, seed)
     write_text_atomic(folder / zoo.CARD, json.dumps(plain(card), indent=1) + "\n")
     write_text_atomic(folder / "CARD.md", describe(card))
     return folder
@@ -76,19 +77,7 @@ def command(config: Config) -> str:
             given[name] = getattr(config, name)
     if build_config(given) != config:
         raise ValueError("no flags make this configuration; its preset has changed since")
-    return shlex.join(
-        ["pes-rl", "train", *(word for item in given.items() for word in _flag(item))]
-    )
-
-
-def _flag(item: tuple[str, Any]) -> list[str]:
-    name, value = item
-    flag = name.replace("_", "-")
-    if isinstance(value, bool):
-        return [f"--{flag}" if value else f"--no-{flag}"]
-    if isinstance(value, tuple):
-        return [f"--{flag}", *map(str, value)]
-    return [f"--{flag}", "none" if value is None else str(value)]
+    return shlex.join(["pes-rl", "train", *(w for item in given.items() for w in as_typed(*item))])
 
 
 def arithmetic() -> dict[str, str | None]:

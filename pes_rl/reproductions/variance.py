@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import jax
@@ -58,15 +57,19 @@ class Panel:
         """Measured variance."""
         return self.measured[estimator][unrolls][0]
 
-    def crossing(self) -> float | None:
-        """Unrolls from which PES varies more than ES-Single: interpolated, None if never."""
+    def crossing(self) -> str:
+        """From where on PES varies more than ES-Single: interpolated between the points."""
         level = float(np.mean([mean for mean, _ in self.measured["es-single"].values()]))
         points = sorted((M, mean) for M, (mean, _) in self.measured["pes"].items())
-        for (a, low), (b, high) in pairwise(points):
-            if low <= level < high:
-                part = np.log(level / low) / np.log(high / low)
-                return float(a * (b / a) ** part)
-        return None
+        above = [M for M, mean in points if M > 1 and mean > level]
+        if not above:
+            return "PES varies less at every number of unrolls"
+        first = [M for M, _ in points].index(above[0])
+        (a, low), (b, high) = points[first - 1], points[first]
+        if a == 1:  # one unroll is one draw: the same estimator
+            return "PES varies more as soon as there is more than one unroll"
+        part = np.log(level / low) / np.log(high / low)
+        return f"the curves cross at {a * (b / a) ** part:.0f} unrolls"
 
 
 def spread(estimates: Any, exact: np.ndarray) -> tuple[float, float]:
@@ -221,28 +224,37 @@ def figure(rows: list[Panel], columns: int, note: str):
         for estimator, points in panel.measured.items():
             style = STYLES[estimator]
             mean, error = np.array(list(points.values())).T
-            theory = panel.theory.get(estimator, dict(zip(points, mean, strict=True)))
-            label = style.label + (", line: closed form" if panel.theory else "")
+            theory = panel.theory.get(estimator, {})
             axis.errorbar(
-                list(points), mean, 3 * error, color=style.color, marker=style.marker, ls="none"
+                list(points),
+                mean,
+                3 * error,
+                color=style.color,
+                marker=style.marker,
+                ls="none" if theory else style.dash,
+                label=f"{style.label}, measured",
             )
-            axis.plot(list(theory), list(theory.values()), marker=style.marker, **style.line(label))
+            if theory:
+                line = style.line(f"{style.label}, closed form")
+                axis.plot(list(theory), list(theory.values()), **line)
             values += [*mean, *theory.values()]
         axis.axhline(level, color="0.5", lw=0.8)
         axis.annotate(
             f"P + 1 = {level}",
-            (0.985, level * 1.03),
+            (0.3, level),
+            xytext=(0, -10),
             xycoords=("axes fraction", "data"),
+            textcoords="offset points",
             fontsize=8,
             color="0.35",
-            ha="right",
-            va="bottom",
         )
         axis.set(title=panel.title, xlabel="unrolls per episode", xscale="log", yscale="log")
         low, high = min(values), max(values)
-        axis.set_ylim(low / (high / low) ** 0.1, high * (high / low) ** 0.45)  # room for legends
+        axis.set_ylim(low / (high / low) ** 0.1, high * (high / low) ** 0.6)  # room for legends
         axis.legend(loc="upper left")
-    fig.supylabel(f"variance of one pair / |g|^2   ({note}, bars: 3 standard errors)", fontsize=9)
+    for axis in axes[::columns]:
+        axis.set_ylabel("variance of one pair / |g|^2")
+    fig.suptitle(f"{note}, bars: 3 standard errors", fontsize=8, color="0.35")
     letters(fig)
     return fig
 
@@ -307,13 +319,11 @@ def judge_lstm(rows: dict[str, Panel], report: Report) -> None:
         claim = "real characters: with many unrolls PES grows linearly"
         report.claim(claim, PES, text, 0.8 < slope < 1.2)
     for kind, panel in rows.items():
-        cross = panel.crossing()
-        where = f"at {cross:.0f} unrolls" if cross else f"nowhere up to {last}"
         ends = panel.value("pes", last) / panel.value("es-single", last)
         report.claim(
             f"{kind} characters: with many unrolls ES-Single varies less than PES",
             SINGLE,
-            f"the curves cross {where}; at {last} unrolls PES has {ends:.2g} times the variance",
+            f"{panel.crossing()}; at {last} unrolls PES has {ends:.2g} times the variance",
             ends > 1,
         )
 

@@ -220,7 +220,7 @@ def test_presets_that_no_search_chose_are_named(result):
     def text(*envs: str) -> str:
         return "".join(notes(result._replace(plan=make_plan(envs, ["es"], 1, 0, 1000))))
 
-    assert "untuned" not in text("Swimmer", "Hopper")
+    assert "untuned" not in text("Swimmer", "HalfCheetah")
     assert "**Those of Ant are untuned**" in text("Swimmer", "Ant")
 
 

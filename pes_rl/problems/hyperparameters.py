@@ -1,0 +1,200 @@
+"""Hyperparameter optimisation: theta tunes the training of a small image classifier.
+
+One particle is a whole training run, one step of it a minibatch of stochastic gradient descent with
+momentum; the loss of a step is what training is to be judged by. That need not be differentiable:
+an accuracy serves. Two sets of hyperparameters (Vicol, Metz and Sohl-Dickstein 2021, section 5;
+Vicol, Kolter and Swersky 2023): a learning rate and its decay, or 29 of all kinds at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from pes_rl.problems.datasets import Images
+from pes_rl.problems.protocol import Step
+
+Layers = tuple[tuple[Array, Array], ...]
+"""A matrix [fan in, fan out] and a bias [fan out] per layer."""
+
+_LARGEST = 1e3  # a diverging network's weights stop here, so that nothing is ever infinite
+_WORST = 10.0  # nats; so that one diverging particle does not drown all others
+
+
+class Settings(NamedTuple):
+    """What one step of training uses.
+
+    Attributes:
+      rate: learning rates [layers, 2], of matrices and biases; or a scalar.
+      momentum: alike, below 1.
+      shrinkage: L2 coefficients [layers] of the matrices; or a scalar.
+      smoothing: share of the labels that is spread over all classes, scalar.
+    """
+
+    rate: Any
+    momentum: Any = 0.9
+    shrinkage: Any = 0.0
+    smoothing: Any = 0.0
+
+
+class Training(NamedTuple):
+    """Weights, their velocities, the steps made, and where in the data they began, int32."""
+
+    weights: Layers
+    velocity: Layers
+    t: Array
+    offset: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Tuning:
+    """Training of a tanh network on images; theta goes through ``settings``.
+
+    Attributes:
+      settings: ``(theta [P], t) -> Settings`` of the inner step t.
+      train: images and labels to train on.
+      held_out: images and labels to judge by; the training ones judge by themselves.
+      objective: ``training-loss``: of the step's own minibatch, before its update, in nats;
+        ``validation-loss``, ``validation-error`` (one minus accuracy, not differentiable): of
+        ``judged`` held-out images, after the update;
+        ``current-loss``: of the same ``judged`` first training images at every step, after the
+        update: what `pes_rl.problems.telescoping.Telescoping` needs.
+      hidden: units of the hidden layers.
+      batch: images per step; the data are gone through in their order, from a random place.
+      judged: see objective.
+    """
+
+    settings: Callable[[Array, Array], Settings]
+    train: Images
+    held_out: Images
+    objective: str = "training-loss"
+    hidden: tuple[int, ...] = (16,)
+    batch: int = 16
+    judged: int = 32
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Units of all layers, pixels first."""
+        return (self.train.images.shape[1], *self.hidden, 10)
+
+    def init(self, key: Any, theta: Array) -> Training:
+        """Matrices normal with variance 1 / fan-in, biases 0."""
+        shapes = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
+        weight_key, data_key = jax.random.split(key)
+        # One draw for all layers: it compiles much faster than one draw each.
+        normal = jax.random.normal(weight_key, (sum(map(math.prod, shapes)),), theta.dtype)
+        parts = jnp.split(normal, list(itertools.accumulate(map(math.prod, shapes)))[:-1])
+        weights = tuple(
+            (part.reshape(shape) / math.sqrt(shape[0]), jnp.zeros(shape[1], theta.dtype))
+            for part, shape in zip(parts, shapes, strict=True)
+        )
+        still = jax.tree.map(jnp.zeros_like, weights)
+        offset = jax.random.randint(data_key, (), 0, len(self.train.labels))
+        return Training(weights, still, jnp.zeros((), jnp.int32), offset)
+
+    def step(self, key: Any, theta: Array, carry: Training) -> tuple[Training, Step]:
+        """One minibatch."""
+        settings = self.settings(theta, carry.t)
+        images, labels = _batch(self.train, self.batch, carry)
+
+        def smoothed_loss(weights: Layers) -> tuple[Array, Array]:
+            scores = log_probabilities(weights, images)
+            own = cross_entropy(scores, labels)
+            return (1 - settings.smoothing) * own - settings.smoothing * scores.mean(), own
+
+        slopes, loss = jax.grad(smoothed_loss, has_aux=True)(carry.weights)
+        after = _descend(settings, slopes, carry)
+        return after, Step(self._judge(after, loss), False)
+
+    def _judge(self, after: Training, training_loss: Array) -> Array:
+        if self.objective == "training-loss":
+            return jnp.minimum(training_loss, _WORST)
+        if self.objective == "current-loss":
+            images, labels = map(jnp.asarray, self.train.first(self.judged))
+        else:
+            images, labels = _batch(self.held_out, self.judged, after)
+        scores = log_probabilities(after.weights, images)
+        if self.objective == "validation-error":
+            return (scores.argmax(axis=1) != labels).mean(dtype=scores.dtype)
+        return jnp.minimum(cross_entropy(scores, labels), _WORST)
+
+
+def log_probabilities(weights: Layers, images: Array) -> Array:
+    """Of the ten classes [M, 10], for images [M, D]."""
+    x = images
+    for matrix, bias in weights[:-1]:
+        x = jnp.tanh(x @ matrix + bias)
+    matrix, bias = weights[-1]
+    return jax.nn.log_softmax(x @ matrix + bias)
+
+
+def cross_entropy(scores: Array, labels: Array) -> Array:
+    """Mean over the images, in nats."""
+    return -jnp.take_along_axis(scores, labels[:, None], axis=1).mean()
+
+
+def _batch(data: Images, count: int, carry: Training) -> tuple[Array, Array]:
+    """The images that are due, the first ones following the last."""
+    index = (carry.offset + carry.t * count + jnp.arange(count)) % len(data.labels)
+    return jnp.asarray(data.images)[index], jnp.asarray(data.labels)[index]
+
+
+def _descend(settings: Settings, slopes: Layers, carry: Training) -> Training:
+    """Momentum SGD with L2: v' = m v + g + s w, w' = w - r v'."""
+    layers = len(carry.weights)
+    rate = jnp.broadcast_to(jnp.asarray(settings.rate), (layers, 2))
+    momentum = jnp.broadcast_to(jnp.asarray(settings.momentum), (layers, 2))
+    shrinkage = jnp.broadcast_to(jnp.asarray(settings.shrinkage), (layers,))
+    weights, velocity = [], []
+    for i in range(layers):
+        pairs = []
+        for j in range(2):
+            w, v, g = carry.weights[i][j], carry.velocity[i][j], slopes[i][j]
+            v = momentum[i, j] * v + g + (shrinkage[i] * w if j == 0 else 0)
+            pairs.append((jnp.clip(w - rate[i, j] * v, -_LARGEST, _LARGEST), v))
+        weights.append((pairs[0][0], pairs[1][0]))
+        velocity.append((pairs[0][1], pairs[1][1]))
+    return Training(tuple(weights), tuple(velocity), carry.t + 1, carry.offset)
+
+
+def rate_and_decay(timescale: float) -> Callable[[Array, Array], Settings]:
+    """theta [2]: logarithms of the learning rate and of the power by which it decays.
+
+    rate(t) = exp(theta_0) / (1 + t / timescale) ** exp(theta_1), the inverse-time decay of Vicol et
+    al. 2021; their timescale is the horizon, 5000.
+    """
+
+    def settings(theta: Array, t: Array) -> Settings:
+        late = jnp.log1p(t.astype(theta.dtype) / timescale)
+        return Settings(jnp.exp(theta[0] - jnp.exp(theta[1]) * late))
+
+    return settings
+
+
+def many(layers: int, horizon: int) -> Callable[[Array, Array], Settings]:
+    """theta [7 layers + 1]: 29 hyperparameters of a network with four layers.
+
+    In this order: log learning rates [layers, 2] of matrices and biases, logits of their momenta
+    [layers, 2], exponential decays of the rates over the horizon [layers, 2] (in e-folds), log L2
+    coefficients [layers], and the logit of the label smoothing.
+    """
+    n = 2 * layers
+
+    def settings(theta: Array, t: Array) -> Settings:
+        late = t.astype(theta.dtype) / horizon
+        rate, momentum, decay = (theta[i * n : (i + 1) * n].reshape(layers, 2) for i in range(3))
+        return Settings(
+            jnp.exp(rate - decay * late),
+            jax.nn.sigmoid(momentum),
+            jnp.exp(theta[3 * n : 3 * n + layers]),
+            jax.nn.sigmoid(theta[-1]),
+        )
+
+    return settings

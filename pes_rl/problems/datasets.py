@@ -21,7 +21,7 @@ import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -216,7 +216,8 @@ def _idx_dataset(name: str) -> Dataset:
             if array.ndim != axes:
                 raise UserError(f"{path} has {array.ndim} axes instead of {axes}: another IDX file")
             arrays.append(array)
-        return _images(*arrays, f"{data_folder() / name / prefix}-*")
+        pixels, labels = arrays
+        return _images(pixels, labels, f"{data_folder() / name / prefix}-*")
 
     train, test = part("train"), part("t10k")
     side = round(train.images.shape[1] ** 0.5)
@@ -266,7 +267,7 @@ def _unpack(path: Path, raw: bytes) -> dict[str, bytes]:
     return parts
 
 
-def _sklearn_datasets():
+def _sklearn_datasets() -> Any:
     try:
         from sklearn import datasets
     except ImportError:

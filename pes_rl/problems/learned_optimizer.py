@@ -78,13 +78,13 @@ class OptimizerNet:
         """The optimiser with parameters theta, for any tree of weights; it needs the weights."""
         features, clocks, bias, out, out_bias = _unpack(theta, self.shapes)
 
-        def init(weights: Any) -> OptimizerState:
+        def init(params: Any) -> Any:
             def blank(w: Array) -> Memory:
                 return Memory(jnp.zeros((len(DECAYS), *w.shape), w.dtype), jnp.zeros_like(w))
 
-            return OptimizerState(jax.tree.map(blank, weights), jnp.zeros((), jnp.int32))
+            return OptimizerState(jax.tree.map(blank, params), jnp.zeros((), jnp.int32))
 
-        def update(gradients: Any, state: OptimizerState, params: Any = None):
+        def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
             t = state.t + 1
             shift = clocks @ jnp.tanh(t / jnp.array(CLOCKS, theta.dtype)) + bias
 
@@ -105,8 +105,8 @@ class OptimizerNet:
                 said = jnp.einsum("oh,h...->o...", out, hidden)
                 return -0.01 * (said[0] + out_bias[0]) * jnp.exp(said[1] + out_bias[1])
 
-            memories = jax.tree.map(remember, gradients, state.memories)
-            return jax.tree.map(move, gradients, memories, params), OptimizerState(memories, t)
+            memories = jax.tree.map(remember, updates, state.memories)
+            return jax.tree.map(move, updates, memories, params), OptimizerState(memories, t)
 
         return optax.GradientTransformation(init, update)
 

@@ -125,7 +125,7 @@ class Grid(NamedTuple):
 
 def on_grid(run: Any, points: int) -> Grid:
     """Whole trainings everywhere in the box of random search."""
-    axes = tuple(np.linspace(a, b, points) for a, b in zip(LOW, HIGH, strict=True))
+    axes = np.linspace(LOW[0], HIGH[0], points), np.linspace(LOW[1], HIGH[1], points)
     thetas = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
     return Grid(axes, run(thetas, [0, 1]).mean(axis=1).reshape(points, points))
 

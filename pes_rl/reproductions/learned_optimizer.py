@@ -277,7 +277,7 @@ def run(quick: bool, report: Report) -> None:
     )
     judge_home(arenas[0], report)
     if size.held_out:
-        judge_away(*arenas, report)
+        judge_away(arenas[0], arenas[1], report)
     report.figure("learned-optimizer", figure(learned, arenas, size.horizon))
 
 

@@ -269,7 +269,7 @@ def _unpack(path: Path, raw: bytes) -> dict[str, bytes]:
 
 def _sklearn_datasets() -> Any:
     try:
-        from sklearn import datasets
+        from sklearn import datasets  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError(
             "this data comes with scikit-learn, which is not installed; pip install 'pes-rl[data]'"

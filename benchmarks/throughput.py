@@ -1,10 +1,11 @@
 """Training speed as a share of bare physics: ``python -m benchmarks.throughput``.
 
-Prints one JSON line per case. Training is timed block by block, each block of updates followed by
-its own yardstick: a bare ``mujoco.batch.Batch`` replaying, from the same states and with the same
-ids and threads, the controls that the block applied. Ratios are medians over interleaved blocks,
-since the machine's speed drifts. The last line is a whole run with default settings, evaluation,
-checkpoints and logs included.
+Prints one JSON line per case. Training is timed in slices of a few updates, each followed by its
+own yardstick: a bare ``mujoco.batch.Batch`` replaying, from the same states and with the same ids
+and threads, the controls that the slice applied. A block is five such slices, so that both sides of
+a ratio see the same weather on a machine whose speed drifts, and the ratio is the median over
+blocks. The last line is a whole run with default settings, evaluation, checkpoints and logs
+included.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ CASES: dict[str, dict[str, Any]] = {
     "Ant linear": {"env": "Ant", "num_pairs": 32},
     "Humanoid linear": {"env": "Humanoid", "num_pairs": 32},
 }
+SLICES = 5
 Recorded = list[tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]]
 
 
@@ -97,12 +99,15 @@ def measure(options: dict[str, Any], blocks: int, updates: int) -> dict[str, flo
     with tempfile.TemporaryDirectory() as folder, MetricsWriter(Path(folder)) as metrics:
         training_seconds(trainer, metrics, 2 * updates)
         for _ in range(blocks):
-            before = trainer.state()
-            seconds, steps = training_seconds(trainer, metrics, updates)
-            trainer.restore(before)
-            segments = record(trainer, updates)
-            bare = bare_seconds(batch, segments, simulator.task.frame_skip)
-            random = bare_seconds(batch, segments, simulator.task.frame_skip, random=True)
+            seconds, steps, bare, random = 0.0, 0, 0.0, 0.0
+            for _ in range(SLICES):
+                before = trainer.state()
+                slice_seconds, slice_steps = training_seconds(trainer, metrics, updates)
+                seconds, steps = seconds + slice_seconds, steps + slice_steps
+                trainer.restore(before)
+                segments = record(trainer, updates)
+                bare += bare_seconds(batch, segments, simulator.task.frame_skip)
+                random += bare_seconds(batch, segments, simulator.task.frame_skip, random=True)
             speeds.append((steps / seconds, steps / bare, steps / random))
     train, bare, random = (statistics.median(column) for column in zip(*speeds, strict=True))
     return {
@@ -146,11 +151,12 @@ def report(args: argparse.Namespace) -> None:
     for name, options in CASES.items():
         if args.only is None or args.only in name:
             per_update = 2 * options["num_pairs"] * 50
-            result = measure(options, args.blocks, max(1, args.block_env_steps // per_update))
+            updates = max(1, args.block_env_steps // (SLICES * per_update))
+            result = measure(options, args.blocks, updates)
             print(json.dumps({"case": name, **options, **result}), flush=True)
     if args.only is None or args.only in "total":
         options = {"env": "HalfCheetah", "num_env_steps": 600_000}
-        result = measure_total(options, args.blocks, 30)
+        result = measure_total(options, args.blocks, 6)
         print(json.dumps({"case": "total, default settings", **options, **result}), flush=True)
 
 

@@ -52,20 +52,21 @@ def training_seconds(trainer: Trainer, metrics: MetricsWriter, updates: int) -> 
 def record(trainer: Trainer, updates: int) -> Recorded:
     """Repeat updates, recording each segment's start state and its (rows, controls)."""
     crew, segments = trainer._population.crew, []
-    simulator, step, unroll = crew.simulator, crew.simulator.step, crew.unroll
+    simulator, advance, unroll = crew.simulator, crew.simulator._advance, crew.unroll
 
-    def recording_step(rows, action):
+    def recording_advance(ids, action):
+        rows = simulator._all if ids is None else ids
         segments[-1][1].append((rows.copy(), action.copy()))
-        return step(rows, action)
+        advance(ids, action)
 
     def recording_unroll(*args, **kwargs):
         segments.append((simulator._batch.state.copy(), []))
         return unroll(*args, **kwargs)
 
-    simulator.step, crew.unroll = recording_step, recording_unroll
+    simulator._advance, crew.unroll = recording_advance, recording_unroll
     for _ in range(updates):
         trainer.update()
-    simulator.step, crew.unroll = step, unroll
+    simulator._advance, crew.unroll = advance, unroll
     return segments
 
 

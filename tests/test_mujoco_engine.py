@@ -115,6 +115,39 @@ def test_unstable_simulation_never_reaches_theta(breakdown):
     assert np.isfinite(broken.theta).all()
 
 
+def sabotage(simulator) -> None:
+    """Let row 3 break down in the fourteenth env step of its episodes."""
+    advance, clock = simulator._advance, simulator._batch.bind("time")
+    seconds = simulator.task.frame_skip * simulator.model.opt.timestep
+
+    def advance_or_break(ids, action):
+        if round(clock[3] / seconds) == 13:
+            simulator._fields["qvel"][3] = 1e15
+        advance(ids, action)
+
+    simulator._advance = advance_or_break
+
+
+@pytest.mark.parametrize("breaks", [True, False])
+@pytest.mark.parametrize("env", ["HalfCheetah", "Swimmer", "Reacher", "Pusher"])
+def test_rewards_worked_out_later_have_the_same_bits(env, breaks):
+    outcomes = []
+    for together in (True, False):
+        trainer = make_trainer(env=env)
+        simulator = trainer._population.crew.simulator
+        assert simulator.stretch(np.arange(8), 5) is not None
+        if breaks:
+            sabotage(simulator)
+        if not together:
+            simulator.stretch = lambda rows, length: None
+        invalid = [trainer.update()["train/invalid_particles"] for _ in range(3)]
+        assert any(invalid) == breaks
+        state = trainer.state()
+        outcomes.append([invalid, trainer.theta, *state.normalizer, *state.population.values()])
+    for one, other in zip(*outcomes, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_observation_statistics_equal_a_plain_pass():
     """Merged moments against NumPy over every observation that a policy saw."""
     trainer, seen = make_trainer(env="Hopper", reward_shift=1), []

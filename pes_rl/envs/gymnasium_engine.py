@@ -99,6 +99,10 @@ class GymnasiumSimulator:
     def _flat(self, observations: Sequence[np.ndarray]) -> np.ndarray:
         return np.stack(observations).reshape(len(observations), -1).astype(np.float64)
 
+    def stretch(self, rows: np.ndarray, length: int) -> None:
+        """None: any environment may end at any step."""
+        del rows, length
+
     def state(self) -> dict[str, np.ndarray]:
         """Nothing: a Gymnasium environment does not tell its state."""
         return {}

@@ -119,12 +119,7 @@ class MujocoSimulator:
         """Advance ``rows`` by one env step."""
         task, model = self.task, self._constants
         everyone = len(rows) == len(self._all)
-        ids = None if everyone else rows
-        if everyone:
-            self._ctrl[:] = action
-        else:
-            self._ctrl[rows] = action
-        self._batch.step(ids, nstep=task.frame_skip)
+        self._advance(None if everyone else rows, action)
         if task.contact_forces:
             self._update_contact_forces(rows)
         data = self._everyone if everyone else _Rows(self._fields, rows)
@@ -138,6 +133,18 @@ class MujocoSimulator:
             self._tracked[rows] = after
         unstable = self._unstable(rows, observation)
         return Transition(observation, reward, terminated, unstable)
+
+    def stretch(self, rows: np.ndarray, length: int) -> _Stretch | None:
+        """Begin up to ``length`` env steps of ``rows``; None where an episode may end by itself."""
+        return _Stretch(self, rows, length) if self.task.deferred else None
+
+    def _advance(self, ids: np.ndarray | None, action: np.ndarray) -> None:
+        """Physics of one env step, of all particles or of ``ids``."""
+        if ids is None:
+            self._ctrl[:] = action
+        else:
+            self._ctrl[ids] = action
+        self._batch.step(ids, nstep=self.task.frame_skip)
 
     def _update_contact_forces(self, rows: np.ndarray) -> None:
         forces, scratch = self._fields["cfrc_ext"], self._scratch
@@ -165,6 +172,52 @@ class MujocoSimulator:
         """Continue from what `state` returned."""
         self._batch.state[:] = state["physics"]
         self._tracked[:] = state["tracked"]
+
+
+class _Stretch:
+    """Env steps of some rows; what their rewards depend on is kept until they are asked for.
+
+    Between two steps of the physics the caches are cold, and every array operation saved there
+    counts several times over.
+    """
+
+    def __init__(self, simulator: MujocoSimulator, rows: np.ndarray, length: int):
+        everyone = len(rows) == len(simulator._all)
+        self._simulator, self._rows = simulator, rows
+        self._start = simulator.state()
+        self._ids = None if everyone else rows
+        self._data = simulator._everyone if everyone else _Rows(simulator._fields, rows)
+        self._kept = {
+            name: np.empty((length, len(rows), *simulator._fields[name].shape[1:]))
+            for name in simulator.task.deferred
+        }
+        self._actions: list[np.ndarray] = []
+
+    def step(self, action: np.ndarray) -> np.ndarray:
+        """Advance by one env step with actions [R, A]; observations [R, O]."""
+        simulator, data = self._simulator, self._data
+        simulator._advance(self._ids, action)
+        for name, kept in self._kept.items():
+            kept[len(self._actions)] = getattr(data, name)
+        self._actions.append(action)
+        self._seen = simulator.task.observe(np, simulator._constants, data)
+        return self._seen
+
+    def settle(self) -> np.ndarray | None:
+        """Rewards [S, R] of the S steps taken, or None with all rows back at the beginning."""
+        simulator, rows = self._simulator, self._rows
+        # MuJoCo warns of a state that is not finite when it steps from it: only the last is left.
+        if simulator._unstable(rows, self._seen).any():
+            simulator.restore(self._start)
+            simulator._warning[rows] = 0
+            return None
+        task, model = simulator.task, simulator._constants
+        data = SimpleNamespace(**{k: v[: len(self._actions)] for k, v in self._kept.items()})
+        tracked = task.track(np, model, data)
+        before = np.concatenate((self._start["tracked"][None, rows], tracked[:-1]))
+        reward, _ = task.reward(np, model, before, data, np.stack(self._actions))
+        simulator._tracked[rows] = tracked[-1]
+        return reward
 
 
 @functools.lru_cache(maxsize=64)

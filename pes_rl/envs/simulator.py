@@ -26,6 +26,21 @@ class Transition(NamedTuple):
     unstable: np.ndarray
 
 
+class Stretch(Protocol):
+    """A few env steps of R rows whose rewards are worked out at its end, which is cheaper."""
+
+    def step(self, action: np.ndarray) -> np.ndarray:
+        """Advance by one env step with actions [R, A]; observations [R, O]."""
+        ...
+
+    def settle(self) -> np.ndarray | None:
+        """Rewards [S, R] of the S steps taken.
+
+        None if a simulation broke down on the way: all rows are back where the stretch began.
+        """
+        ...
+
+
 class Simulator(Protocol):
     """A fixed number of independent environments, stepped in any subset.
 
@@ -45,6 +60,10 @@ class Simulator(Protocol):
 
     def step(self, rows: np.ndarray, action: np.ndarray) -> Transition:
         """Advance ``rows`` (increasing indices [R]) by one env step with actions [R, A]."""
+        ...
+
+    def stretch(self, rows: np.ndarray, length: int) -> Stretch | None:
+        """Begin up to ``length`` env steps of ``rows``; None where an episode may end by itself."""
         ...
 
     def state(self) -> dict[str, np.ndarray]:

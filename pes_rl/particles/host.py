@@ -45,18 +45,27 @@ class _Sums:
     term of each stroke, so the result does not depend on where the strokes fall.
     """
 
-    _KEPT = 8
+    _KEPT = 10
 
     def __init__(self, first: np.ndarray, second: np.ndarray):
         self._first, self._second, self._used = first, second, 0
         self._terms = np.empty((self._KEPT + 1, *first.shape))
 
-    def next(self) -> np.ndarray:
-        """Where to write the next deviation [R, O]; it must stay as it is."""
+    def room(self) -> int:
+        """How many steps can be added, at least one, before the kept ones are settled."""
         if self._used == self._KEPT:
             self.total()
+        return self._KEPT - self._used
+
+    def next(self) -> np.ndarray:
+        """Where to write the next deviation [R, O]; it must stay as it is."""
+        self.room()
         self._used += 1
         return self._terms[self._used]
+
+    def drop(self, steps: int) -> None:
+        """Take back the last steps, which `room` announced together."""
+        self._used -= steps
 
     def total(self) -> tuple[np.ndarray, np.ndarray]:
         """Both sums over all steps so far."""
@@ -113,9 +122,28 @@ class Crew:
         # Sums continue from where they stand: adding subtotals would round differently whenever
         # another row's end cuts the loop short.
         reward, steps = tally.reward[rows], 0
-        while steps < count:
+
+        def act(observation: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             deviation = np.subtract(observation, norm.shift, out=sums.next())
-            action, hidden = act_on_deviation(policy, spec, weights, norm, deviation, hidden)
+            return act_on_deviation(policy, spec, weights, norm, deviation, hidden)
+
+        while steps < count:
+            length = min(sums.room(), count - steps)
+            stretch = simulator.stretch(rows, length)
+            if stretch is not None:
+                start = observation, hidden
+                for _ in range(length):
+                    action, hidden = act(observation, hidden)
+                    observation = stretch.step(action)
+                gains = stretch.settle()
+                if gains is not None:
+                    reward = np.add.reduce((reward, *gains), axis=0)
+                    steps += length
+                    continue
+                # Something broke down: step by step, until it is found.
+                observation, hidden = start
+                sums.drop(length)
+            action, hidden = act(observation, hidden)
             observation, gained, terminated, unstable = simulator.step(rows, action)
             steps += 1
             over = terminated | unstable

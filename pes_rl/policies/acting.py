@@ -43,7 +43,8 @@ def act_on_deviation(
     state: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """`act` where ``obs - affine.shift`` is known already, row-major in float64."""
-    x = (deviation * affine.scale).astype(np.float32)
+    x = np.empty(deviation.shape, np.float32)
+    np.multiply(deviation, affine.scale, out=x, casting="same_kind")
     np.maximum(x, -affine.bound, out=x)
     np.minimum(x, affine.bound, out=x)
     output, state = policy.apply(np, weights, x, state)

@@ -35,4 +35,5 @@ TASK = Task(
     observe=observe,
     track=track_x,
     reward=reward,
+    deferred=("qpos",),
 )

@@ -72,4 +72,5 @@ TASK = Task(
     track=track_nothing,
     reward=reward,
     fields=("xpos",),
+    deferred=("qpos", "xpos"),
 )

@@ -67,4 +67,5 @@ TASK = Task(
     track=track_nothing,
     reward=reward,
     fields=("xpos",),
+    deferred=("qpos", "xpos"),
 )

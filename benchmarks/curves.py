@@ -1,7 +1,7 @@
 """Evaluation curves of many configurations, several at once, in processes of one thread each.
 
-Shared by `benchmarks.learning` and `benchmarks.tune`. Results go to a JSON-lines file, one line
-per finished run, so a job that was interrupted goes on where it stopped.
+Results go to a JSON-lines file, one line per finished run, so a job that was interrupted goes on
+where it stopped.
 """
 
 from __future__ import annotations
@@ -78,11 +78,6 @@ def summary_line(result: dict[str, Any]) -> str:
     returns = [value for _, value in result["curve"]]
     text = " ".join(f"{k}={v}" for k, v in result["options"].items())
     return f"{text}: best {max(returns):.0f}, last {returns[-1]:.0f}, {result['seconds']:.0f} s"
-
-
-def steps_to(curve: list[list[float]], threshold: float) -> float:
-    """Env steps at the first evaluation of at least ``threshold``; infinite if there is none."""
-    return next((steps for steps, value in curve if value >= threshold), float("inf"))
 
 
 def _key(options: Options) -> str:

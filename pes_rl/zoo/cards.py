@@ -52,7 +52,7 @@ def make_card(
     returns, lengths = play_official(policy, episodes, seed)
     return {
         "name": name,
-        "environment": policy.environment["gymnasium_id"],
+        "environment": policy.scored_in,
         "command": command(config),
         "env_steps": policy.scores.get("env_steps"),
         "num_parameters": policy.policy.num_params,

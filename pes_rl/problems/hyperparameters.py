@@ -8,20 +8,20 @@ Vicol, Kolter and Swersky 2023): a learning rate and its decay, or 29 of all kin
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from pes_rl.problems.datasets import Images
+from pes_rl.problems.flat import Shapes, draw_weights, layer_shapes, owners, unpack
 from pes_rl.problems.protocol import Step
 
-Layers = tuple[tuple[Array, Array], ...]
+Layers = list[tuple[Array, Array]]
 """A matrix [fan in, fan out] and a bias [fan out] per layer."""
 
 _LARGEST = 1e3  # a diverging network's weights stop here, so that nothing is ever infinite
@@ -45,10 +45,13 @@ class Settings(NamedTuple):
 
 
 class Training(NamedTuple):
-    """Weights, their velocities, the steps made, and where in the data they began, int32."""
+    """Weights [D], their velocities [D], the steps made, and where in the data they began, int32.
 
-    weights: Layers
-    velocity: Layers
+    The weights lie flat, see `pes_rl.problems.flat`.
+    """
+
+    weights: Array
+    velocity: Array
     t: Array
     offset: Array
 
@@ -84,34 +87,48 @@ class Tuning:
         """Units of all layers, pixels first."""
         return (self.train.images.shape[1], *self.hidden, 10)
 
+    @property
+    def shapes(self) -> Shapes:
+        """Of the matrices and biases, in their order among the weights."""
+        return layer_shapes(self.sizes)
+
+    def layers(self, weights: Array) -> Layers:
+        """The weights [D] by layer."""
+        parts = unpack(weights, self.shapes)
+        return list(zip(parts[::2], parts[1::2], strict=True))
+
     def init(self, key: Any, theta: Array) -> Training:
         """Matrices normal with variance 1 / fan-in, biases 0."""
-        shapes = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
-        weight_key, data_key = jax.random.split(key)
-        # One draw for all layers: it compiles much faster than one draw each.
-        normal = jax.random.normal(weight_key, (sum(map(math.prod, shapes)),), theta.dtype)
-        parts = jnp.split(normal, list(itertools.accumulate(map(math.prod, shapes)))[:-1])
-        weights = tuple(
-            (part.reshape(shape) / math.sqrt(shape[0]), jnp.zeros(shape[1], theta.dtype))
-            for part, shape in zip(parts, shapes, strict=True)
-        )
-        still = jax.tree.map(jnp.zeros_like, weights)
-        offset = jax.random.randint(data_key, (), 0, len(self.train.labels))
-        return Training(weights, still, jnp.zeros((), jnp.int32), offset)
+        weights = draw_weights(key, self.shapes, theta.dtype)
+        # The key is one random number more, and costs nothing.
+        offset = jax.random.key_data(key).ravel()[-1] % len(self.train.labels)
+        zero = jnp.zeros((), jnp.int32)
+        return Training(weights, jnp.zeros_like(weights), zero, offset.astype(jnp.int32))
 
     def step(self, key: Any, theta: Array, carry: Training) -> tuple[Training, Step]:
         """One minibatch."""
         settings = self.settings(theta, carry.t)
         images, labels = _batch(self.train, self.batch, carry)
 
-        def smoothed_loss(weights: Layers) -> tuple[Array, Array]:
-            scores = log_probabilities(weights, images)
+        def smoothed_loss(layers: Layers) -> tuple[Array, Array]:
+            scores = log_probabilities(layers, images)
             own = cross_entropy(scores, labels)
             return (1 - settings.smoothing) * own - settings.smoothing * scores.mean(), own
 
-        slopes, loss = jax.grad(smoothed_loss, has_aux=True)(carry.weights)
-        after = _descend(settings, slopes, carry)
+        slopes, loss = jax.grad(smoothed_loss, has_aux=True)(self.layers(carry.weights))
+        slope = jnp.concatenate([part.ravel() for layer in slopes for part in layer])
+        after = self._descend(settings, slope, carry)
         return after, Step(self._judge(after, loss), False)
+
+    def _descend(self, settings: Settings, slope: Array, carry: Training) -> Training:
+        """Momentum SGD with L2: v' = m v + g + s w, w' = w - r v'."""
+        owner = owners(self.shapes)
+        matrices, layer = jnp.asarray(owner % 2 == 0, slope.dtype), owner // 2
+        rate, momentum = _each(settings.rate, owner), _each(settings.momentum, owner)
+        shrinkage = _each(settings.shrinkage, layer) * matrices
+        velocity = momentum * carry.velocity + slope + shrinkage * carry.weights
+        weights = jnp.clip(carry.weights - rate * velocity, -_LARGEST, _LARGEST)
+        return Training(weights, velocity, carry.t + 1, carry.offset)
 
     def _judge(self, after: Training, training_loss: Array) -> Array:
         if self.objective == "training-loss":
@@ -120,24 +137,25 @@ class Tuning:
             images, labels = map(jnp.asarray, self.train.first(self.judged))
         else:
             images, labels = _batch(self.held_out, self.judged, after)
-        scores = log_probabilities(after.weights, images)
+        scores = log_probabilities(self.layers(after.weights), images)
         if self.objective == "validation-error":
             return (scores.argmax(axis=1) != labels).mean(dtype=scores.dtype)
         return jnp.minimum(cross_entropy(scores, labels), _WORST)
 
 
-def log_probabilities(weights: Layers, images: Array) -> Array:
-    """Of the ten classes [M, 10], for images [M, D]."""
+def log_probabilities(layers: Layers, images: Array) -> Array:
+    """Of the ten classes [M, 10], for images [M, pixels]."""
     x = images
-    for matrix, bias in weights[:-1]:
+    for matrix, bias in layers[:-1]:
         x = jnp.tanh(x @ matrix + bias)
-    matrix, bias = weights[-1]
+    matrix, bias = layers[-1]
     return jax.nn.log_softmax(x @ matrix + bias)
 
 
 def cross_entropy(scores: Array, labels: Array) -> Array:
     """Mean over the images, in nats."""
-    return -jnp.take_along_axis(scores, labels[:, None], axis=1).mean()
+    wanted = jax.nn.one_hot(labels, scores.shape[1], dtype=scores.dtype)
+    return -(scores * wanted).sum(axis=1).mean()
 
 
 def _batch(data: Images, count: int, carry: Training) -> tuple[Array, Array]:
@@ -146,22 +164,10 @@ def _batch(data: Images, count: int, carry: Training) -> tuple[Array, Array]:
     return jnp.asarray(data.images)[index], jnp.asarray(data.labels)[index]
 
 
-def _descend(settings: Settings, slopes: Layers, carry: Training) -> Training:
-    """Momentum SGD with L2: v' = m v + g + s w, w' = w - r v'."""
-    layers = len(carry.weights)
-    rate = jnp.broadcast_to(jnp.asarray(settings.rate), (layers, 2))
-    momentum = jnp.broadcast_to(jnp.asarray(settings.momentum), (layers, 2))
-    shrinkage = jnp.broadcast_to(jnp.asarray(settings.shrinkage), (layers,))
-    weights, velocity = [], []
-    for i in range(layers):
-        pairs = []
-        for j in range(2):
-            w, v, g = carry.weights[i][j], carry.velocity[i][j], slopes[i][j]
-            v = momentum[i, j] * v + g + (shrinkage[i] * w if j == 0 else 0)
-            pairs.append((jnp.clip(w - rate[i, j] * v, -_LARGEST, _LARGEST), v))
-        weights.append((pairs[0][0], pairs[1][0]))
-        velocity.append((pairs[0][1], pairs[1][1]))
-    return Training(tuple(weights), tuple(velocity), carry.t + 1, carry.offset)
+def _each(value: Any, owner: np.ndarray) -> Array:
+    """A setting for every weight [D], from one for every owner; a scalar stays one."""
+    value = jnp.asarray(value)
+    return value.ravel()[owner] if value.ndim else value
 
 
 def rate_and_decay(timescale: float) -> Callable[[Array, Array], Settings]:

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pes_rl.reproductions.experiment import Experiment
 
-NAMES = ("influence-balancing", "toy-regression", "variance")
+NAMES = (
+    "influence-balancing",
+    "toy-regression",
+    "variance",
+    "hyperparameters",
+    "many-hyperparameters",
+    "copy-task",
+    "character-model",
+    "learned-optimizer",
+)
 
 
 def load(name: str) -> Experiment:

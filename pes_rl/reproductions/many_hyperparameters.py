@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from pes_rl.problems import datasets
 from pes_rl.problems.hyperparameters import Tuning, many
+from pes_rl.problems.small_images import small_images
 from pes_rl.reproductions.experiment import Experiment, Report
 from pes_rl.reproductions.figures import STYLES, letters, panels
-from pes_rl.reproductions.tuning import Task, Track, search, spread, trainings
+from pes_rl.reproductions.tuning import Task, Track, plain_logarithmic, search, spread
 
 PES, SINGLE = "Vicol et al. 2021", "Vicol et al. 2023"
 METHODS = ("truncated-es", "pes", "es-single", "random-search")
@@ -18,9 +18,9 @@ BOX = ((-5.0, -7.0, 0.0), (0.0, -2.0, 4.0), (1.0, -2.0, 6.0), (-7.0, -12.0, -2.0
 
 
 def task(quick: bool) -> Task:
-    """A network of four layers on the digits, judged by its loss on held-out digits."""
-    data, T = datasets.load("digits"), 300 if quick else 1000
-    width, layers = 8 if quick else 16, 4
+    """A network of four layers on small images, judged by its loss on held-out ones."""
+    data, T = small_images(quick), 300 if quick else 1000
+    width, layers = 8, 4
     counts = (2 * layers, 2 * layers, 2 * layers, layers, 1)
     start, low, high = (
         tuple(float(row[i]) for row, n in zip(BOX, counts, strict=True) for _ in range(n))
@@ -32,8 +32,8 @@ def task(quick: bool) -> Task:
         data.held_out,
         objective="validation-loss",
         hidden=(width,) * (layers - 1),
-        batch=8 if quick else 16,
-        judged=16 if quick else 32,
+        batch=8,
+        judged=16,
     )
     return Task(
         problem=problem,
@@ -41,8 +41,8 @@ def task(quick: bool) -> Task:
         segment_length=10,
         pairs=5,
         perturb_std=0.3,
-        rate=0.02 if quick else 0.01,
-        updates=1200 if quick else 15_000,
+        rate=0.02,
+        updates=1200 if quick else 3000,
         start=start,
         low=low,
         high=high,
@@ -61,7 +61,8 @@ def figure(tracks: dict[str, Track]):
         groups = np.split(np.median(track.end, axis=0), np.cumsum(counts)[:-1])
         means = [float(group.mean()) for group in groups]
         ends.plot(means, range(len(GROUPS)), style.marker, color=style.color, label=style.label)
-    losses.set(title="Mean loss on held-out digits", xlabel="nats", xscale="log")
+    losses.set(title="Mean loss on held-out digits", xlabel="nats")
+    plain_logarithmic(losses)
     losses.set_yticks(range(len(tracks)), [STYLES[name].label for name in tracks])
     ends.set(title="Where they end, mean of each group", xlabel="value")
     ends.set_yticks(range(len(GROUPS)), GROUPS)
@@ -75,6 +76,8 @@ def judge(tracks: dict[str, Track], points: int, report: Report) -> None:
     best = tracks["random-search"].loss
     against = f"the best of {points} random points {spread(best)}"
     for name, source in (("pes", PES), ("es-single", SINGLE)):
+        if name not in tracks:
+            continue
         own = tracks[name].loss
         report.claim(
             f"{STYLES[name].label} is better than random search at equal inner steps",
@@ -93,10 +96,10 @@ def judge(tracks: dict[str, Track], points: int, report: Report) -> None:
 
 def run(quick: bool, report: Report) -> None:
     """Compute, draw, judge."""
-    chosen, seeds = task(quick), range(2 if quick else 4)
+    chosen, seeds = task(quick), range(2 if quick else 3)
     points = chosen.budget // chosen.horizon
     report.setting(
-        data="scikit-learn digits",
+        data=small_images(quick).name,
         network=chosen.problem.sizes,
         hyperparameters=len(chosen.start),
         start=chosen.start,
@@ -114,9 +117,11 @@ def run(quick: bool, report: Report) -> None:
         staggered=True,
         seeds=len(seeds),
     )
-    trained, tracks = trainings(chosen.problem, chosen.horizon), {}
+    tracks: dict[str, Track] = {}
     for name in METHODS:
-        tracks[name] = search(chosen, trained, name, seeds, judges=4 if quick else 16)
+        if quick and name == "pes":
+            continue
+        tracks[name] = search(chosen, name, seeds, judges=4 if quick else 16)
         report.note(f"{STYLES[name].label}: held-out loss {spread(tracks[name].loss)}")
     report.result(
         methods={name: {"loss": t.loss, "theta": t.end} for name, t in tracks.items()},
@@ -129,6 +134,6 @@ EXPERIMENT = Experiment(
     name="many-hyperparameters",
     description="29 hyperparameters of a network at once, against random search",
     source="Vicol, Metz and Sohl-Dickstein 2021; Vicol, Kolter and Swersky 2023",
-    minutes=30,
+    minutes=3,
     run=run,
 )

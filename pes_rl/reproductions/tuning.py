@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
 
-from pes_rl.estimators import es, es_single, pes, truncated_es
+from pes_rl.estimators import es_single, pes, truncated_es
 from pes_rl.problems import Problem
 from pes_rl.problems.telescoping import Telescoping
-from pes_rl.unrolled import Method, evolution, minimize, truncated_bptt
+from pes_rl.unrolled import Method, evolution, minimize
 
 _ONLINE = {"truncated-es": truncated_es, "pes": pes, "es-single": es_single}
 _JUDGE, _SEARCH = 1_000_003, 2_000_003  # seeds of the judging and of the random searches
@@ -59,15 +62,11 @@ class Task:
         """Inner steps per seed."""
         return 2 * self.pairs * self.segment_length * self.updates
 
-    def method(self, style: str) -> tuple[Method, int]:
-        """A method by its name, and the updates that the budget pays for."""
-        N, K, T = self.pairs, self.segment_length, self.horizon
-        if style == "truncated-bptt":
-            return truncated_bptt(self.problem, K, T, num_particles=2 * N), self.updates
-        if style == "es":
-            return evolution(self.problem, es(N, self.perturb_std, T)), self.budget // (2 * N * T)
-        estimator = _ONLINE[style](N, self.perturb_std, K, T)
-        return evolution(self.problem, estimator), self.updates
+    def method(self, style: str) -> Method:
+        """An online method by its name."""
+        make = _ONLINE[style]
+        estimator = make(self.pairs, self.perturb_std, self.segment_length, self.horizon)
+        return evolution(self.problem, estimator)
 
 
 class Track(NamedTuple):
@@ -86,6 +85,7 @@ class Track(NamedTuple):
     loss: np.ndarray
 
 
+@cache
 def trainings(problem: Problem, horizon: int) -> Callable[[np.ndarray, Sequence[int]], np.ndarray]:
     """``(thetas [G, P], seeds [E]) -> [G, E]``: mean loss per inner step of whole trainings.
 
@@ -119,9 +119,9 @@ def trainings(problem: Problem, horizon: int) -> Callable[[np.ndarray, Sequence[
     return run
 
 
-def random_search(task: Task, run: Callable, seeds: Sequence[int]) -> np.ndarray:
+def random_search(task: Task, seeds: Sequence[int]) -> np.ndarray:
     """The best points [S, P] of as many random ones as the budget trains, each trained once."""
-    points = task.budget // task.horizon
+    run, points = trainings(task.problem, task.horizon), task.budget // task.horizon
     best = []
     for seed in seeds:
         rng = np.random.default_rng(_SEARCH + seed)
@@ -131,25 +131,23 @@ def random_search(task: Task, run: Callable, seeds: Sequence[int]) -> np.ndarray
     return np.stack(best)
 
 
-def search(task: Task, run: Callable, style: str, seeds: Sequence[int], judges: int) -> Track:
+def search(task: Task, style: str, seeds: Sequence[int], judges: int) -> Track:
     """Let one method search, then judge where it ends by ``judges`` fresh trainings.
 
     Args:
       task: the problem and the budget.
-      run: `trainings` of its problem, made once per task.
       style: a name of `figures.STYLES`.
       seeds: S numbers.
       judges: fresh trainings per seed, the same for all methods.
     """
     if style == "random-search":
-        end = random_search(task, run, seeds)
+        end = random_search(task, seeds)
         theta = end[:, None]
     else:
-        method, updates = task.method(style)
-        optimizer = optax.adam(task.rate)
-        theta = minimize(method, optimizer, task.start, seeds, updates, records=100).theta
+        method, optimizer = task.method(style), optax.adam(task.rate)
+        theta = minimize(method, optimizer, task.start, seeds, task.updates, records=100).theta
         end = theta[:, -max(1, theta.shape[1] // 10) :].mean(axis=1)
-    loss = run(end, range(_JUDGE, _JUDGE + judges)).mean(axis=1)
+    loss = trainings(task.problem, task.horizon)(end, range(_JUDGE, _JUDGE + judges)).mean(axis=1)
     return Track(style, theta, end, loss)
 
 
@@ -161,3 +159,11 @@ def spread(values: np.ndarray) -> str:
 def ratio(track: Track, baseline: Track) -> float:
     """Median loss over the baseline's."""
     return float(np.median(track.loss) / np.median(baseline.loss))
+
+
+def plain_logarithmic(axis: Axes) -> None:
+    """A logarithmic x-axis of less than a decade or two, with few plain numbers."""
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 7.0, 9.0)))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter(NullFormatter())

@@ -25,7 +25,7 @@ import numpy as np
 from pes_rl.errors import UserError
 from pes_rl.run_folder import fsync_folder, write_synced
 
-SCHEMA = 1
+SCHEMA = 2  # 2: pairs carry their numbers
 _ARRAYS, _META, _MANIFEST = "arrays.safetensors", "meta.json", "manifest.json"
 # While a checkpoint of the same env_steps is replaced, the one it replaces is still there as .old.
 _NAME = re.compile(r"(\d{12,})(\.old)?")

@@ -13,18 +13,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
-from pes_rl.config_values import is_literal, is_null, parse_value, read_yaml
-from pes_rl.envs.registry import TASKS, Environment, resolve
+from pes_rl.config_values import is_literal, is_null, parse_value, read_yaml, required
+from pes_rl.envs.registry import TASKS, Environment, check_backend, default_backend, resolve
 from pes_rl.errors import UserError, suggest
 from pes_rl.run_folder import write_text_atomic
 
-Engine = Literal["mujoco", "gymnasium"]
+Engine = Literal["mujoco", "gymnasium", "mjx", "brax"]
+Backend = Literal["spring", "positional", "generalized", "mjx", "jax", "newton", "warp"]
 Estimator = Literal["es", "truncated-es", "pes", "es-single", "gpes"]
 Shaping = Literal["none", "running-std", "std", "centered-rank"]
 Optimizer = Literal["sgd", "adam", "adamw", "rmsprop"]
 Schedule = Literal["constant", "linear", "cosine"]
+Precision = Literal["float32", "bfloat16"]
 
 ESTIMATORS: tuple[str, ...] = get_args(Estimator)
+JAX_ENGINES: tuple[str, ...] = ("brax", "mjx")
 _ONLINE = tuple(name for name in ESTIMATORS if name != "es")
 
 
@@ -38,6 +41,9 @@ class Config:
 
     env: Annotated[str, "task to train: a name from `pes-rl envs` or any Gymnasium id"]
     engine: Annotated[Engine, "what steps the environment"]
+    backend: Annotated[
+        Backend | None, "physics of the engine, for those that have several (mjx, brax)"
+    ]
     estimator: Annotated[Estimator, "gradient estimator"] = "es-single"
     seed: Annotated[int, "seed of every random stream"] = 0
     num_env_steps: Annotated[int, "training budget (env steps of live particles)"] = 1_000_000
@@ -72,6 +78,10 @@ class Config:
     num_threads: Annotated[int | None, "physics threads, one per available core if not given"] = (
         None
     )
+    particle_chunk: Annotated[
+        int | None, "antithetic pairs unrolled at a time on each device, to save memory"
+    ] = None
+    precision: Annotated[Precision, "number format of the policy's matrix products"] = "float32"
     eval_every: Annotated[int, "env steps between evaluations"] = 50_000
     eval_episodes: Annotated[int, "episodes per evaluation"] = 10
     checkpoint_every: Annotated[int, "env steps between checkpoints"] = 250_000
@@ -79,7 +89,8 @@ class Config:
 
 # What the fields that depend on others default to, in words for --help.
 DERIVED = {
-    "engine": "mujoco where it has the task, else gymnasium",
+    "engine": "brax for brax/ names, mujoco where it has the task, else gymnasium",
+    "backend": "jax for mjx, spring for brax",
     "segment_length": "50, at most the horizon; es has none",
     "horizon": "the task's time limit",
     "staggered": "on, except for es",
@@ -88,6 +99,7 @@ DERIVED = {
 }
 # A field that means something only beside some values of another one, and its value otherwise.
 _APPLIES: dict[str, tuple[str, tuple[str, ...], Any]] = {
+    "backend": ("engine", ("mjx", "brax"), None),
     "segment_length": ("estimator", _ONLINE, None),
     "staggered": ("estimator", _ONLINE, False),
     "noise_period": ("estimator", ("gpes",), None),
@@ -95,6 +107,8 @@ _APPLIES: dict[str, tuple[str, tuple[str, ...], Any]] = {
     "momentum": ("optimizer", ("sgd",), 0.0),
     "hidden_sizes": ("policy", ("mlp", "gru"), ()),
     "activation": ("policy", ("mlp",), "tanh"),
+    "particle_chunk": ("engine", JAX_ENGINES, None),
+    "precision": ("engine", JAX_ENGINES, "float32"),
 }
 
 
@@ -152,9 +166,11 @@ def save_config(config: Config, path: Path) -> None:
 def load_config(path: Path) -> Config:
     """Read a run's complete ``config.yaml``, without presets or defaults."""
     values = _select(_read_blocks(path, str(path)))
-    # Null is how the file says that es has no segments, and only gpes a noise period.
-    for name in ("segment_length", "noise_period"):
-        values.setdefault(name, None)
+    # Null is how the file says that es has no segments and only gpes a noise period; what concerns
+    # engines of later versions alone is not in it.
+    for name, (switch, allowed, neutral) in _APPLIES.items():
+        if values.get(switch) not in allowed:
+            values.setdefault(name, neutral)
     missing = [name for name in OPTIONS if name not in values]
     if missing:
         raise UserError(f"{path} is not a complete run configuration: {missing[0]!r} is missing")
@@ -178,7 +194,8 @@ def parse_fields(values: Mapping[str, Any], source: str = "") -> dict[str, Any]:
             parsed[name] = parse_value(option.kind, value)
         except ValueError as expected:
             shown = value if isinstance(value, str) else str(value)
-            hint = suggest(shown, get_args(option.kind)) if is_literal(option.kind) else ""
+            kind = required(option.kind)
+            hint = suggest(shown, get_args(kind)) if is_literal(kind) else ""
             raise UserError(f"{where}{name} must be {expected}, not {shown!r}{hint}") from None
     return parsed
 
@@ -251,7 +268,8 @@ def _complete(given: dict[str, Any], environment: Environment) -> Config:
         if option.default is not dataclasses.MISSING
     } | given
     values["env"] = environment.name
-    values.setdefault("engine", environment.engines[0])
+    engine = values.setdefault("engine", environment.engines[0])
+    values.setdefault("backend", default_backend(environment, engine))
     horizon = values.setdefault("horizon", environment.horizon)
     if horizon is None:
         raise UserError(f"environment {environment.name!r} has no time limit; give --horizon")
@@ -267,11 +285,13 @@ def _complete(given: dict[str, Any], environment: Environment) -> Config:
 
 
 _MAY_BE_ZERO = ("seed", "momentum", "weight_decay", "reward_shift")
+_MAY_BE_NONE = ("particle_chunk",)
 
 
 def validate(config: Config) -> None:
     """Raise ``UserError`` where fields are out of range or contradict each other."""
     _check_ranges(config)
+    check_backend(resolve(config.env, config.engine), config.engine, config.backend)
     _check_choices(config)
     _check_episode(config)
     if config.num_top_pairs is not None and config.num_top_pairs > config.num_pairs:
@@ -310,7 +330,7 @@ def _check_choices(config: Config) -> None:
                 f"{name} {value} has no effect with {switch} {choice!r}; remove it, "
                 f"or choose {switch} {' or '.join(allowed)}"
             )
-        if choice in allowed and value is None:
+        if choice in allowed and value is None and name not in _MAY_BE_NONE:
             raise UserError(f"{switch} {choice!r} needs {name}; give --{name.replace('_', '-')}")
     layers = len(config.hidden_sizes)
     if (config.policy == "mlp" and layers == 0) or (config.policy == "gru" and layers != 1):

@@ -25,10 +25,15 @@ def is_literal(kind: Any) -> bool:
     return get_origin(kind) is Literal
 
 
+def required(kind: Any) -> Any:
+    """``kind`` itself, or what stands before ``| None``."""
+    return get_args(kind)[0] if get_origin(kind) in (Union, UnionType) else kind
+
+
 def parse_value(kind: Any, value: Any) -> Any:
     """``value`` as ``kind``; a ValueError says in words what was expected."""
-    if get_origin(kind) in (Union, UnionType):
-        return None if is_null(value) else parse_value(get_args(kind)[0], value)
+    if required(kind) is not kind:
+        return None if is_null(value) else parse_value(required(kind), value)
     if is_literal(kind):
         if value not in get_args(kind):
             raise ValueError("one of " + ", ".join(get_args(kind)))

@@ -1,4 +1,4 @@
-"""Score a saved policy in the official Gymnasium environment."""
+"""Score a saved policy in the official Gymnasium environment, or on its engine if there is none."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,11 +17,16 @@ from pes_rl.runtime import single_threaded_math
 if TYPE_CHECKING:
     import gymnasium
 
-_SCORING = ("mujoco", "gymnasium", "numpy")
+_OFFICIAL = ("mujoco", "gymnasium", "numpy")
+_OWN = ("brax", "jax", "jaxlib", "numpy")
+_AT_A_TIME = 256
 
 
 def evaluate(path: str | Path, episodes: int = 100, seed: int = 0) -> dict[str, Any]:
     """Play full episodes with a saved policy, deterministically.
+
+    Brax's environments have no official twin: they are played on the engine that trained the
+    policy, with the same NumPy policy.
 
     Args:
       path: a run folder, a policy folder or ``zoo/NAME``.
@@ -38,13 +43,14 @@ def evaluate(path: str | Path, episodes: int = 100, seed: int = 0) -> dict[str, 
       UserError: there is no policy at ``path``, or it cannot be read.
     """
     policy = load_policy(path)
-    returns, lengths = play_official(policy, episodes, seed)
+    official = policy.environment["gymnasium_id"] is not None
+    returns, lengths = (play_official if official else play_own)(policy, episodes, seed)
     return {
         **summarize(returns, lengths),
         "seed": seed,
         "policy": str(policy.path),
-        "environment": policy.environment["gymnasium_id"],
-        "versions": scoring_versions(),
+        "environment": policy.scored_in,
+        "versions": scoring_versions(official),
         "version_changes": version_changes(policy),
     }
 
@@ -81,14 +87,15 @@ def _student_quantile(freedom: int) -> float:
     return z + sum(term / freedom**power for power, term in enumerate(series, 1))
 
 
-def scoring_versions() -> dict[str, str | None]:
-    """The packages that a score depends on."""
-    return {name: versions().get(name) for name in _SCORING}
+def scoring_versions(official: bool = True) -> dict[str, str | None]:
+    """The packages that a score depends on, in the official environment or on Brax."""
+    return {name: versions().get(name) for name in (_OFFICIAL if official else _OWN)}
 
 
 def version_changes(policy: SavedPolicy) -> list[str]:
     """``"mujoco 3.17.0 -> 3.18.0"`` for each of them that differs from when it was trained."""
-    pairs = {name: (policy.versions.get(name), now) for name, now in scoring_versions().items()}
+    scoring = scoring_versions(policy.environment["gymnasium_id"] is not None)
+    pairs = {name: (policy.versions.get(name), now) for name, now in scoring.items()}
     return [f"{name} {old} -> {new}" for name, (old, new) in pairs.items() if old != new]
 
 
@@ -108,6 +115,60 @@ def play_official(policy: SavedPolicy, episodes: int, seed: int) -> tuple[np.nda
             returns.append(total)
             lengths.append(length)
     return np.array(returns), np.array(lengths)
+
+
+class Moment(NamedTuple):
+    """E episodes after an env step.
+
+    The environments' states, the rewards gained [E], and who was live [E] before the step.
+    """
+
+    state: Any
+    reward: np.ndarray
+    live: np.ndarray
+
+
+def play_own(policy: SavedPolicy, episodes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """`play_official` on the engine that trained the policy, many episodes at a time."""
+    returns, lengths = [], []
+    for start in range(0, episodes, _AT_A_TIME):
+        count = min(_AT_A_TIME, episodes - start)
+        gained, length = np.zeros(count), np.zeros(count, np.int64)
+        for moment in own_episodes(policy, count, seed + start):
+            gained += moment.reward
+            length += moment.live
+        returns.append(gained)
+        lengths.append(length)
+    return np.concatenate(returns), np.concatenate(lengths)
+
+
+def own_episodes(policy: SavedPolicy, episodes: int, seed: int) -> Iterator[Moment]:
+    """Play on the engine that trained the policy until every episode is over.
+
+    The first moment is the start, with nobody live. An episode ends by itself, at the time limit,
+    or where the simulation breaks down.
+    """
+    import jax
+
+    from pes_rl.envs.make import jax_environment
+
+    about = policy.environment
+    environment = jax_environment(about["name"], about["engine"], about.get("backend"))
+    seeds = np.array([(seed + i) % 2**32 for i in range(episodes)], np.uint32)
+    reset, step = (jax.jit(jax.vmap(f)) for f in (environment.reset, environment.step))
+    state, observation = reset(jax.vmap(jax.random.key)(seeds))
+    live, memory = np.ones(episodes, bool), None
+    yield Moment(state, np.zeros(episodes), ~live)
+    for _ in range(about["horizon"]):
+        with np.errstate(over="ignore", invalid="ignore"):  # of those that are over
+            action, memory = policy.predict(np.asarray(observation), memory)
+        state, out = step(state, action)
+        observation, reward = np.asarray(out.observation), np.asarray(out.reward, np.float64)
+        sound = np.isfinite(observation).all(axis=1) & np.isfinite(reward)
+        yield Moment(state, np.where(live & sound, reward, 0), live)
+        live = live & sound & ~np.asarray(out.terminated)
+        if not live.any():
+            return
 
 
 def play(policy: SavedPolicy, env: gymnasium.Env, observation: Any) -> Iterator[float]:

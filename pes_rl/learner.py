@@ -15,7 +15,16 @@ import numpy as np
 import optax
 
 from pes_rl.config import Config
-from pes_rl.estimators import ESTIMATORS, Estimator, EstimatorState, Segment, Shaping, members
+from pes_rl.estimators import (
+    ALL_HERE,
+    ESTIMATORS,
+    Estimator,
+    EstimatorState,
+    Placement,
+    Segment,
+    Shaping,
+    members,
+)
 
 
 class LearnerState(NamedTuple):
@@ -92,6 +101,23 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
     )
 
 
+def descend(
+    optimizer: optax.GradientTransformation,
+    before: tuple[jax.Array, Any],
+    grad: jax.Array,
+    rate: jax.Array,
+    refused: jax.Array,
+) -> tuple[jax.Array, Any]:
+    """theta and the optimiser's state after one step; as they were where shaping ``refused``."""
+    theta, memory = before
+    updates: Any
+    updates, memory = optimizer.update(grad, memory, theta)
+    # An update that shaping refused must not move theta by momentum or decay either.
+    return jax.tree.map(
+        lambda old, new: jnp.where(refused, old, new), before, (theta + rate * updates, memory)
+    )
+
+
 def learning_rate(config: Config, env_steps: int) -> float:
     """The scheduled learning rate; schedules are absolute in env steps."""
     if config.schedule_env_steps is None:  # constant
@@ -102,34 +128,41 @@ def learning_rate(config: Config, env_steps: int) -> float:
     return config.learning_rate * 0.5 * (1.0 + float(np.cos(np.pi * progress)))
 
 
-def make_learner(config: Config, horizon: int) -> Learner:
-    """Compile-once functions of the configured estimator and optimiser."""
+class Steps(NamedTuple):
+    """The pure functions behind a `Learner`, for whoever compiles them."""
+
+    init: Callable[[jax.Array], LearnerState]
+    propose: Callable[[LearnerState], tuple]
+    learn: Callable[[LearnerState, Segment, jax.Array], tuple]
+
+
+def make_steps(config: Config, horizon: int, placement: Placement = ALL_HERE) -> Steps:
+    """The configured estimator and optimiser, for the pairs that ``placement`` says are here."""
     estimator, optimizer = make_estimator(config, horizon), make_optimizer(config)
 
-    @jax.jit
     def init(theta: jax.Array) -> LearnerState:
         key = jax.random.key(config.seed)
         return LearnerState(theta, optimizer.init(theta), estimator.init(key, theta))
 
-    @jax.jit
     def propose(state: LearnerState):
         plan, inner = estimator.perturb(state.estimator)
         particles = members(state.theta, plan.noise, config.perturb_std)
         return (particles, plan.restart, plan.step_limit), state._replace(estimator=inner)
 
-    @jax.jit
     def learn(state: LearnerState, segment: Segment, rate: jax.Array):
-        grad, inner, info = estimator.gradient(state.estimator, segment)
-        updates: Any
-        updates, optimizer_state = optimizer.update(grad, state.optimizer, state.theta)
-        moved = state.theta + rate * updates, optimizer_state
-        # An update that shaping refused must not move theta by momentum or decay either.
-        kept = state.theta, state.optimizer
-        theta, optimizer_state = jax.tree.map(
-            lambda old, new: jnp.where(info.zero_update, old, new), kept, moved
+        grad, inner, info = estimator.gradient(state.estimator, segment, placement)
+        theta, optimizer_state = descend(
+            optimizer, (state.theta, state.optimizer), grad, rate, info.zero_update
         )
         scalars = jnp.linalg.norm(grad), info.invalid_particles, info.zero_update
         return LearnerState(theta, optimizer_state, inner), scalars
+
+    return Steps(init, propose, learn)
+
+
+def make_learner(config: Config, horizon: int) -> Learner:
+    """Compile-once functions of the configured estimator and optimiser."""
+    init, propose, learn = (jax.jit(step) for step in make_steps(config, horizon))
 
     def host_propose(state: LearnerState) -> tuple[Proposal, LearnerState]:
         with jax.enable_x64(True):

@@ -36,9 +36,10 @@ _KINDS: dict[str, type[Policy]] = {"linear": Linear, "mlp": MLP, "gru": GRU}
 class SavedPolicy:
     """A trained policy that acts with NumPy alone; made by ``load_policy``.
 
-    ``environment`` has the keys the training run saved (``name``, ``gymnasium_id``, ``engine``,
-    ``horizon``), ``scores`` its evaluation, ``versions`` the packages it was trained with.
-    ``observation_shape`` and ``action_shape`` are those of the environment's spaces, S and A below.
+    ``environment`` has the keys the training run saved (``name``, ``gymnasium_id``, None where
+    there is no official environment, ``engine``, ``backend``, ``horizon``), ``scores`` its
+    evaluation, ``versions`` the packages it was trained with. ``observation_shape`` and
+    ``action_shape`` are those of the environment's spaces, S and A below.
     """
 
     policy: Policy
@@ -51,6 +52,11 @@ class SavedPolicy:
     path: Path
     observation_shape: tuple[int, ...]
     action_shape: tuple[int, ...]
+
+    @property
+    def scored_in(self) -> str:
+        """The environment that scores the policy: the official one, or else that of training."""
+        return self.environment["gymnasium_id"] or self.environment["name"]
 
     @cached_property
     def _weights(self) -> tuple[np.ndarray, ...]:

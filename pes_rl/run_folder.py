@@ -25,7 +25,7 @@ from pes_rl.errors import UserError, suggest
 
 CONFIG, COMMAND, VERSIONS = "config.yaml", "command.txt", "versions.json"
 _LOCK = ".lock"
-_PACKAGES = ("mujoco", "gymnasium", "jax", "jaxlib", "optax", "numpy")
+_PACKAGES = ("mujoco", "mujoco-mjx", "brax", "gymnasium", "jax", "jaxlib", "optax", "numpy")
 
 
 def fsync_folder(folder: Path) -> None:

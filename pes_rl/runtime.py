@@ -9,6 +9,13 @@ from collections.abc import Iterator
 _ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
 
 
+def one_xla_thread() -> None:
+    """One XLA thread on the CPU from JAX's first computation on, unless ``XLA_FLAGS`` says more."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_cpu_multi_thread_eigen" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {_ONE_THREAD}".strip()
+
+
 @contextlib.contextmanager
 def single_threaded_math() -> Iterator[None]:
     """One BLAS thread while inside, and one XLA thread from JAX's first computation on.
@@ -19,8 +26,6 @@ def single_threaded_math() -> Iterator[None]:
     """
     from threadpoolctl import threadpool_limits
 
-    flags = os.environ.get("XLA_FLAGS", "")
-    if "xla_cpu_multi_thread_eigen" not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {_ONE_THREAD}".strip()
+    one_xla_thread()
     with threadpool_limits(limits=1, user_api="blas"):
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,8 @@ from pes_rl import streams
 from pes_rl.config import Config
 from pes_rl.envs.make import make_simulator
 from pes_rl.envs.registry import resolve
-from pes_rl.learner import LearnerState, learning_rate, make_learner
+from pes_rl.estimators import Segment
+from pes_rl.learner import Learner, LearnerState, learning_rate, make_learner
 from pes_rl.particles.host import Crew, Population, episode_rng, play
 from pes_rl.policies import Affine, Normalizer, make_policy
 
@@ -30,6 +32,22 @@ class TrainerState(NamedTuple):
     normalizer: Normalizer
     population: dict[str, np.ndarray]
     counters: np.ndarray
+
+
+class Totals(NamedTuple):
+    """What all pairs did in one segment.
+
+    Attributes:
+      steps: live member steps.
+      slots: member steps that live members could have made.
+      segment_return: mean return of the members that were live and stayed sound.
+      normalizer: observation statistics, this segment included.
+    """
+
+    steps: int
+    slots: int
+    segment_return: float
+    normalizer: Normalizer
 
 
 class Trainer:
@@ -57,7 +75,17 @@ class Trainer:
             config.activation,
         )
         self._scorer = Crew(probe, self.policy, config.eval_episodes)
-        self._population = Population(
+        self.exact_resume = probe.exact
+        self._population, self._learner = self._make_parts()
+        self._state: LearnerState = self._learner.init(self.policy.init(config.seed))
+        self.normalizer = Normalizer.empty(probe.observation_size)
+        # Scored over the task's own time limit, whatever the horizon of training.
+        self._episode_length = resolve(config.env, config.engine).horizon or config.horizon
+        self.env_steps, self.updates = 0, 0
+
+    def _make_parts(self) -> tuple[Population, Learner]:
+        config = self.config
+        population = Population(
             lambda n: make_simulator(config, n),
             self.policy,
             config.num_pairs,
@@ -65,13 +93,7 @@ class Trainer:
             config.reward_shift,
             config.normalize_observations,
         )
-        self.exact_resume = probe.exact
-        self._learner = make_learner(config, config.horizon)
-        self._state: LearnerState = self._learner.init(self.policy.init(config.seed))
-        self.normalizer = Normalizer.empty(probe.observation_size)
-        # Scored over the task's own time limit, whatever the horizon of training.
-        self._episode_length = resolve(config.env, config.engine).horizon or config.horizon
-        self.env_steps, self.updates = 0, 0
+        return population, make_learner(config, config.horizon)
 
     @property
     def theta(self) -> np.ndarray:
@@ -89,20 +111,38 @@ class Trainer:
         )
         rate = learning_rate(self.config, self.env_steps)
         self._state, outcome = self._learner.learn(state, segment, rate)
-        self.normalizer = self.normalizer.merge(moments)
-        steps = int(segment.steps.sum())
-        self.env_steps += steps
+        totals = self._totals(segment, proposal.step_limit, moments, gained)
+        self.normalizer = totals.normalizer
+        self.env_steps += totals.steps
         self.updates += 1
-        counted = (segment.steps > 0) & ~segment.invalid
-        slots = 2 * int(proposal.step_limit.sum())
         return {
-            "train/segment_return": float(gained[counted].mean()) if counted.any() else 0.0,
+            "train/segment_return": totals.segment_return,
             "train/grad_norm": outcome.grad_norm,
-            "train/live_fraction": steps / slots,
+            "train/live_fraction": totals.steps / totals.slots,
             "train/invalid_particles": outcome.invalid_particles,
             "train/zero_updates": int(outcome.zero_update),
             "train/learning_rate": rate,
         }
+
+    def _totals(
+        self, segment: Segment, step_limit: np.ndarray, moments: Any, gained: np.ndarray
+    ) -> Totals:
+        counted = (segment.steps > 0) & ~segment.invalid
+        return Totals(
+            steps=int(segment.steps.sum()),
+            slots=2 * int(step_limit.sum()),
+            segment_return=float(gained[counted].mean()) if counted.any() else 0.0,
+            normalizer=self.normalizer.merge(moments),
+        )
+
+    def compile(self, note: Callable[[str], None]) -> None:
+        """Say what the first `update` begins with: it compiles what is not physics."""
+        note("compiling the update")
+
+    def advance(self) -> list[dict[str, float]]:
+        """`update`, as the one metrics row that it makes: what a run calls on every engine."""
+        values = self.update()
+        return [{"env_steps": self.env_steps, "update": self.updates, **values}]
 
     def _affine(self) -> Affine:
         if self.config.normalize_observations:

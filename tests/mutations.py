@@ -22,6 +22,10 @@ QUADRATIC = "test_unbiased.py::test_linear_quadratic_gradient"
 BY_HAND = "test_estimator_contract.py::test_one_update_by_hand"
 
 
+FUSED = "test_device_update.py::test_the_fused_update_agrees_with_the_reference[es-single]"
+PLACED = "test_device_placement.py::test_gradients_do_not_depend_on_placement_in_float64"
+
+
 class Mutation(NamedTuple):
     name: str
     file: str
@@ -110,6 +114,41 @@ MUTATIONS = [
         "2 * perturb_std * count",
         "perturb_std * jnp.maximum(live.sum(), 1)",
         (f"{BY_HAND}[pes]", f"{REFERENCE}[lock-step-es-single]"),
+    ),
+    Mutation(
+        "device: ended members are observed",
+        "device/population.py",
+        "jnp.where(live[..., None], seen - norm.shift, 0)",
+        "seen - norm.shift",
+        (FUSED,),
+    ),
+    Mutation(
+        "device: members live on beyond the step limit",
+        "device/population.py",
+        "live = ~state.ended & allowed[:, None]",
+        "live = ~state.ended",
+        (FUSED,),
+    ),
+    Mutation(
+        "device: both members run with theta + sigma eps",
+        "device/paired.py",
+        "[[1], [-1]]",
+        "[[1], [1]]",
+        ("test_device_update.py::test_paired_products_are_those_of_the_members[mlp-sizes1]", FUSED),
+    ),
+    Mutation(
+        "device: only the pairs of one device are summed",
+        "device/placement.py",
+        "gather(sums).sum(axis=0)",
+        "sums.sum(axis=0)",
+        (PLACED,),
+    ),
+    Mutation(
+        "device: start states by position on the device",
+        "device/population.py",
+        "state.episodes, state.pair)",
+        "state.episodes)",
+        (PLACED,),
     ),
 ]
 

@@ -15,7 +15,7 @@ import pytest
 import pes_rl
 from pes_rl import cli
 from pes_rl.config import OPTIONS, build_config, save_config
-from pes_rl.envs.registry import TASKS
+from pes_rl.envs.registry import BRAX, TASKS
 from pes_rl.errors import UserError
 
 HEAVY = ("numpy", "jax", "mujoco", "gymnasium", "optax", "scipy", "tensorboardX", "rich")
@@ -95,7 +95,7 @@ def test_envs(capsys):
     assert all(name in text for name in TASKS)
     assert cli.main(["envs", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert {row["name"] for row in rows} == set(TASKS)
+    assert {row["name"] for row in rows} == {*TASKS, *BRAX}
 
 
 def test_help_and_version(capsys):

@@ -8,9 +8,11 @@ from dataclasses import asdict
 from typing import Any
 
 from pes_rl import zoo
-from pes_rl.envs.registry import TASKS
+from pes_rl.envs.registry import BRAX, TASKS, Environment
 
 HELP = "list what can be trained"
+
+_ROW = "{:<30} {:<23} {:>4} {:>4} {:>8} {:>10}  {:<8} {}"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -21,18 +23,28 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(options: dict[str, Any], command: str) -> None:
     """Print the table of environments."""
     del command
+    environments = [*TASKS.values(), *BRAX.values()]
     if options["json"]:
-        print(json.dumps([asdict(task) for task in TASKS.values()], indent=2))
+        print(json.dumps([asdict(environment) for environment in environments], indent=2))
         return
-    row = "{:<24} {:<20} {:>5} {:>4} {:>8} {:>10}  {:<8} {}"
     titles = "environment", "engines", "obs", "act", "horizon", "solved at", "preset", "zoo"
-    print(row.format(*titles))
+    print(_ROW.format(*titles))
     trained = zoo.names()
-    for t in TASKS.values():
-        solved = "-" if t.threshold is None else f"{t.threshold:g}"
-        engines = ", ".join(t.engines)
-        preset = "tuned" if t.tuned else "untuned"
-        sizes = t.observation_size, t.action_size, t.horizon
-        policy = f"zoo/{t.name}" if t.name in trained else "-"
-        print(row.format(t.name, engines, *sizes, solved, preset, policy))
+    for environment in environments:
+        print(_row(environment, trained))
     print("Any other Gymnasium id with a Box observation trains on the gymnasium engine.")
+    print("Physics of engines that offer several, --backend, the default first:")
+    for engine, tasks in (("mjx", TASKS), ("brax", BRAX)):
+        for backends in dict.fromkeys(t.backends[engine] for t in tasks.values()):
+            names = [name for name, t in tasks.items() if t.backends[engine] == backends]
+            named = "the others" if len(names) > len(tasks) // 2 else ", ".join(names)
+            print(f"  {engine}: {', '.join(backends)} ({named})")
+
+
+def _row(environment: Environment, trained: Any) -> str:
+    name, known = environment.name, environment.name in TASKS
+    solved = "-" if environment.threshold is None else f"{environment.threshold:g}"
+    preset = "-" if not known else "tuned" if environment.tuned else "untuned"
+    sizes = environment.observation_size, environment.action_size, environment.horizon
+    policy = f"zoo/{name}" if name in trained else "-"
+    return _ROW.format(name, ", ".join(environment.engines), *sizes, solved, preset, policy)

@@ -6,7 +6,7 @@ import argparse
 from typing import Any, get_args
 
 from pes_rl.config import Option
-from pes_rl.config_values import flag, is_literal
+from pes_rl.config_values import flag, is_literal, required
 
 
 def add_option(parser: Any, name: str, option: Option, text: str) -> None:
@@ -28,7 +28,7 @@ class _Joined(argparse.Action):
 
 
 def _metavar(kind: Any) -> str:
+    kind = required(kind)
     if is_literal(kind):
         return "{" + ",".join(get_args(kind)) + "}"
-    scalar = next((k for k in get_args(kind) if k is not type(None)), kind)
-    return {str: "NAME", int: "INT", float: "FLOAT"}[scalar]
+    return {str: "NAME", int: "INT", float: "FLOAT"}[kind]

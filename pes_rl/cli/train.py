@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import MISSING
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from pes_rl.errors import UserError
 HELP = "train a policy, or resume a run"
 
 _RESUMABLE = ("num_env_steps", "num_threads", "checkpoint_every")
+_PLACE = ("coordinator", "num_processes", "process_id")
+_EXAMPLE = "localhost:12345"
 _PRECEDENCE = """\
 Flags win over --config, which wins over the preset of the environment and estimator
 (configs/ENV.yaml), which wins over the defaults shown here. Counts may be written 2e6 or
@@ -34,16 +38,32 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", metavar="RUN", type=Path, help="continue this run")
     for name, option in OPTIONS.items():
         add_option(parser, name, option, f"{option.help}{_default_text(name, option)}")
+    group = parser.add_argument_group("several processes, each started with the same flags")
+    group.add_argument(
+        "--distributed",
+        action="store_true",
+        help="find the other processes of this SLURM, Open MPI or Kubernetes job",
+    )
+    group.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="where the first process can be reached"
+    )
+    group.add_argument("--num-processes", metavar="INT", help="how many there are")
+    group.add_argument("--process-id", metavar="INT", help="which one this is, the first is 0")
 
 
 def run(options: dict[str, Any], command: str) -> None:
-    """Train a new run, or continue one."""
+    """Train a new run, or continue one, in this process or together with others."""
+    place = _place(options)
     run_dir, config_file, resume = (options.pop(k, None) for k in ("run_dir", "config", "resume"))
     if resume is None:
         config = build_config(options, config_file)
+        if place is not None:
+            from pes_rl.distributed import check_engine
+
+            check_engine(config)
         from pes_rl.run import train_from_config
 
-        train_from_config(config, run_dir, command)
+        _start(partial(train_from_config, config, run_dir, command), place)
         return
     refused = [name for name in options if name not in _RESUMABLE]
     refused += [n for n, v in (("run_dir", run_dir), ("config", config_file)) if v is not None]
@@ -56,7 +76,43 @@ def run(options: dict[str, Any], command: str) -> None:
     changes = {name: count(flag(name), text, least=1) for name, text in options.items()}
     from pes_rl.run import resume as resume_run
 
-    resume_run(resume, **{name: changes.get(name) for name in _RESUMABLE}, command=command)
+    changes = {name: changes.get(name) for name in _RESUMABLE}
+    _start(partial(resume_run, resume, **changes, command=command), place)
+
+
+def _start(work: Callable[..., Any], place: tuple | None) -> None:
+    if place is None:
+        work()
+        return
+    from pes_rl.distributed import Place, together
+
+    together(lambda processes: work(processes=processes), Place(*place))
+
+
+def _place(options: dict[str, Any]) -> tuple[str | None, int | None, int | None] | None:
+    """The coordinator, the number of processes and which one this is; None for a single one."""
+    detected = options.pop("distributed", False)
+    texts = {name: options.pop(name, None) for name in _PLACE}
+    given = [name for name, text in texts.items() if text is not None]
+    if not given:
+        return (None, None, None) if detected else None
+    missing = [name for name in _PLACE if name not in given]
+    if missing:
+        raise UserError(
+            f"{flag(given[0])} needs {flag(missing[0])} too; "
+            "use --coordinator HOST:PORT --num-processes N --process-id I"
+        )
+    coordinator = str(texts["coordinator"])
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise UserError(f"--coordinator must be HOST:PORT, not {coordinator!r}; try {_EXAMPLE}")
+    size = count("--num-processes", str(texts["num_processes"]), least=1)
+    index = count("--process-id", str(texts["process_id"]), least=0)
+    if index >= size:
+        raise UserError(
+            f"--process-id {index} must be below --num-processes {size}; the first one is 0"
+        )
+    return coordinator, size, index
 
 
 def _default_text(name: str, option: Option) -> str:

@@ -93,7 +93,7 @@ def gather(plan: Plan, store: Store, timing: bool) -> Result:
             },
         ),
         {cell.name: store.versions(cell) for cell in plan.cells},
-        {env: found.gymnasium_id for env, found in environments.items()},
+        {env: found.gymnasium_id or found.name for env, found in environments.items()},
         timings,
         any(not _exact(store.run(cell)) for cell in plan.cells),
         store.foreign_runs(plan),

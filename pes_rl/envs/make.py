@@ -1,12 +1,18 @@
-"""From a configuration to a simulator of its environment."""
+"""From a configuration to its environment, on the host or as a JAX program."""
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from pes_rl.config import Config
-from pes_rl.envs.registry import resolve
+from pes_rl.envs.registry import check_backend, default_backend, resolve
 from pes_rl.envs.simulator import Simulator
+from pes_rl.errors import UserError
+from pes_rl.runtime import one_xla_thread
+
+if TYPE_CHECKING:
+    from pes_rl.envs.jax_environment import JaxEnvironment
 
 
 def available_threads() -> int:
@@ -24,6 +30,31 @@ def make_simulator(config: Config, num_particles: int) -> Simulator:
         from pes_rl.envs.tasks import TASKS
 
         return MujocoSimulator(TASKS[resolve(config.env).name], num_particles, threads)
+    official = resolve(config.env, config.engine).gymnasium_id
+    if config.engine != "gymnasium" or official is None:
+        raise UserError(f"engine {config.engine!r} steps particles on the device, not on the host")
     from pes_rl.envs.gymnasium_engine import GymnasiumSimulator
 
-    return GymnasiumSimulator(resolve(config.env, config.engine).gymnasium_id, num_particles)
+    return GymnasiumSimulator(official, num_particles)
+
+
+def make_jax_environment(config: Config) -> JaxEnvironment:
+    """The configured environment on an engine that runs inside a JAX program."""
+    return jax_environment(config.env, config.engine, config.backend)
+
+
+def jax_environment(name: str, engine: str, backend: str | None) -> JaxEnvironment:
+    """The environment ``name`` on ``brax`` or ``mjx``; UserError where ``backend`` cannot."""
+    environment = resolve(name, engine)
+    backend = backend or default_backend(environment, engine)
+    check_backend(environment, engine, backend)
+    assert backend is not None
+    one_xla_thread()
+    if engine == "brax":
+        from pes_rl.envs.brax_engine import brax_environment
+
+        return brax_environment(environment.name, backend)
+    from pes_rl.envs.mjx_engine import mjx_environment
+    from pes_rl.envs.tasks import TASKS
+
+    return mjx_environment(TASKS[environment.name], backend)

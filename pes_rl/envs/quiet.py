@@ -1,8 +1,18 @@
-"""Keep MuJoCo's warnings off the screen and out of a log file in the working directory."""
+"""Keep the physics packages' remarks off the screen, where users can do nothing about them."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
+import sys
+import warnings
+from collections.abc import Iterator
+from types import ModuleType
+
 from pes_rl.rendering.gl import import_mujoco
+
+_WARP_MISSING = "Failed to import "
 
 
 def silence_mujoco() -> None:
@@ -17,3 +27,25 @@ def silence_mujoco() -> None:
 
 def _ignore(message: str) -> None:
     del message
+
+
+def import_quietly(name: str) -> ModuleType:
+    """Import MJX or Brax without their lines on standard output about warp, which is optional."""
+    import_mujoco()
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            return importlib.import_module(name)
+    finally:
+        lines = printed.getvalue().splitlines(keepends=True)
+        sys.stdout.writelines(line for line in lines if not line.startswith(_WARP_MISSING))
+
+
+@contextlib.contextmanager
+def old_brax() -> Iterator[None]:
+    """Without the warnings that Brax is not maintained and uses names that MJX has moved."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Brax System, piplines", UserWarning)
+        warnings.filterwarnings("ignore", "JAXopt is no longer maintained", DeprecationWarning)
+        warnings.filterwarnings("ignore", "Accessing `.*` directly from", DeprecationWarning)
+        yield

@@ -1,4 +1,4 @@
-"""What can be trained: the eleven MuJoCo tasks by name, and any other Gymnasium id.
+"""What can be trained: the eleven MuJoCo tasks and Brax's by name, and any other Gymnasium id.
 
 Standard library only, so that ``--help``, typos and configuration errors answer at once; Gymnasium
 is imported only for a name that the table does not hold.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from pes_rl.errors import UserError, suggest
 
@@ -19,31 +20,52 @@ class Environment:
 
     Attributes:
       name: what users type and runs record.
-      gymnasium_id: the official environment that scores the policy.
+      gymnasium_id: the official environment that scores the policy, None where it is scored on
+        its own engine.
       engines: engines that can step it, the default one first.
       horizon: time limit in env steps, None where Gymnasium sets none.
       observation_size: length of one observation, None where only making it would tell.
       action_size: length of one action, None where only making it would tell.
       threshold: episode return that counts as solved, None where nobody has set a meaningful one.
       tuned: whether its presets come from a search of ours; the others are from the literature.
+      backends: for an engine that has several kinds of physics, those it offers here.
+      unlike: why no backend of an engine steps the task as it is defined, so that one has to be
+        asked for by name; otherwise the first one is the default.
     """
 
     name: str
-    gymnasium_id: str
+    gymnasium_id: str | None
     engines: tuple[str, ...]
     horizon: int | None
     observation_size: int | None = None
     action_size: int | None = None
     threshold: float | None = None
     tuned: bool = False
+    backends: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unlike: Mapping[str, str] = field(default_factory=dict)
 
 
 _TUNED = ("HalfCheetah", "Swimmer")
 
 
+# Warp does not compute the contact forces that Ant and the humanoids observe.
+_MJX = {"Ant": ("jax",), "Humanoid": ("newton",), "HumanoidStandup": ("newton",)}
+_PGS = "its model asks for the solver PGS, which MJX lacks"
+
+
 def _task(name: str, horizon: int, observation: int, action: int, threshold: float | None):
-    engines, tuned = ("mujoco", "gymnasium"), name in _TUNED
-    return Environment(name, f"{name}-v5", engines, horizon, observation, action, threshold, tuned)
+    return Environment(
+        name,
+        f"{name}-v5",
+        ("mujoco", "gymnasium", "mjx"),
+        horizon,
+        observation,
+        action,
+        threshold,
+        tuned=name in _TUNED,
+        backends={"mjx": _MJX.get(name, ("jax", "warp"))},
+        unlike={"mjx": _PGS} if _MJX.get(name) == ("newton",) else {},
+    )
 
 
 # Thresholds are those of the ARS paper (Mania et al. 2018) where it has the task, else Gymnasium's
@@ -65,6 +87,34 @@ TASKS: dict[str, Environment] = {
     )
 }
 
+_PIPELINES = ("spring", "positional", "generalized", "mjx")
+
+
+def _brax(name: str, observation: int, action: int):
+    return Environment(
+        f"brax/{name}", None, ("brax",), 1000, observation, action, backends={"brax": _PIPELINES}
+    )
+
+
+# Brax's own environments, which are other tasks than Gymnasium's of like names: other
+# observations, rewards and dynamics. Its `fast` is left out: it is a stub for tests. So is its
+# swimmer: the fluid forces of Brax 0.14 call `jnp.clip(a_min=...)`, which JAX 0.10 has dropped.
+BRAX: dict[str, Environment] = {
+    environment.name: environment
+    for environment in (
+        _brax("ant", 27, 8),
+        _brax("halfcheetah", 17, 6),
+        _brax("hopper", 11, 3),
+        _brax("humanoid", 244, 17),
+        _brax("humanoidstandup", 244, 17),
+        _brax("inverted_double_pendulum", 8, 1),
+        _brax("inverted_pendulum", 4, 1),
+        _brax("pusher", 23, 7),
+        _brax("reacher", 11, 2),
+        _brax("walker2d", 17, 6),
+    )
+}
+
 _VERSIONED = re.compile(r"(?P<base>.+)-v(?P<version>\d+)")
 
 
@@ -75,7 +125,14 @@ def resolve(name: str, engine: str | None = None) -> Environment:
     they are never taken for v5, and only the ``gymnasium`` engine runs them.
     """
     base, version = _split(name)
-    if base in TASKS and version in (None, "5"):
+    if name in BRAX:
+        environment = BRAX[name]
+    elif name.startswith("brax/"):
+        hint = _near_brax(name) or f"; Brax has {', '.join(BRAX)}"
+        if name == "brax/swimmer":
+            hint = ": Brax's swimmer does not run on this JAX; use --env Swimmer --engine mjx"
+        raise UserError(f"unknown environment {name!r}{hint}")
+    elif base in TASKS and version in (None, "5"):
         environment = TASKS[base]
     elif base in TASKS and engine != "gymnasium":
         raise UserError(
@@ -85,11 +142,37 @@ def resolve(name: str, engine: str | None = None) -> Environment:
     else:
         environment = _from_gymnasium(name)
     if engine is not None and engine not in environment.engines:
+        other = _near_brax(name) if engine == "brax" else ""
         raise UserError(
-            f"engine {engine!r} has no environment {name!r}; "
+            f"engine {engine!r} has no environment {name!r}{other}; "
             f"use --engine {environment.engines[0]} (pes-rl envs lists every task)"
         )
     return environment
+
+
+def default_backend(environment: Environment, engine: str) -> str | None:
+    """The backend of ``engine`` if none is asked for; None where it has none or none will do."""
+    backends = environment.backends.get(engine, ())
+    return backends[0] if backends and engine not in environment.unlike else None
+
+
+def check_backend(environment: Environment, engine: str, backend: str | None) -> None:
+    """Raise UserError where ``engine`` cannot step ``environment`` with ``backend``."""
+    backends = environment.backends.get(engine, ())
+    if not backends or backend in backends:
+        return  # an engine without backends is not asked
+    where = f"engine {engine!r} on {environment.name!r}"
+    if engine in environment.unlike:
+        raise UserError(
+            f"{where} differs from the task: {environment.unlike[engine]}; accept that by "
+            f"--backend {backends[0]}, or use --engine {environment.engines[0]}"
+        )
+    raise UserError(f"{where} has no backend {backend!r}; use --backend {' or '.join(backends)}")
+
+
+def _near_brax(name: str) -> str:
+    plain = [known.removeprefix("brax/") for known in BRAX]
+    return suggest(name.removeprefix("brax/"), plain).replace("'", "'brax/", 1)
 
 
 def _split(name: str) -> tuple[str, str | None]:
@@ -112,7 +195,7 @@ def _from_gymnasium(name: str) -> Environment:
     spec = gymnasium.registry.get(registered_name)
     if spec is None:
         ids = [i for i in gymnasium.registry if _split(i)[0] not in TASKS]
-        known = [*TASKS, *(task.gymnasium_id for task in TASKS.values()), *ids]
+        known = [*TASKS, *(f"{task}-v5" for task in TASKS), *BRAX, *ids]
         hint = suggest(name, known) or "; pes-rl envs lists the tasks"
         raise UserError(f"unknown environment {name!r}{hint}")
     return Environment(

@@ -1,10 +1,12 @@
 """Gradient estimators over antithetic pairs: es, truncated_es, pes, es_single, gpes."""
 
 from pes_rl.estimators.core import (
+    ALL_HERE,
     Estimator,
     EstimatorState,
     Info,
     Perturbation,
+    Placement,
     Segment,
     members,
 )
@@ -24,11 +26,13 @@ ESTIMATORS = {
 }
 
 __all__ = [
+    "ALL_HERE",
     "ESTIMATORS",
     "Estimator",
     "EstimatorState",
     "Info",
     "Perturbation",
+    "Placement",
     "Segment",
     "Shaping",
     "es",

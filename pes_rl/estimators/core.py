@@ -29,6 +29,7 @@ Array = jax.Array
 HostArray = Any  # a jax.Array, or np.ndarray from an engine on the host
 _FOREVER = jnp.iinfo(jnp.int32).max
 _LONG_DRAW = 1000  # parameters
+_DRAWN_AT_ONCE = 2**24  # numbers
 
 
 class NoiseRule(NamedTuple):
@@ -50,6 +51,7 @@ class EstimatorState(NamedTuple):
 
     Attributes:
       key: key data of the noise stream; it never changes.
+      pair: int32 [N], the pairs' numbers; draws are keyed by them, wherever a pair is placed.
       noise: [N, P] noise in force.
       accumulator: [N, P] sum of the noise drawn in this episode; [N, 0] where the rule needs none.
       draws: int32 [N], noise draws made so far; never restarts.
@@ -59,6 +61,7 @@ class EstimatorState(NamedTuple):
     """
 
     key: Array
+    pair: Array
     noise: Array
     accumulator: Array
     draws: Array
@@ -98,20 +101,44 @@ class Info(NamedTuple):
     zero_update: Array
 
 
+class Placement(NamedTuple):
+    """Where the pairs of a population are, for sums over all N of them from the n that are here.
+
+    Attributes:
+      gather: ``[n, ...] -> [N, ...]``, the values of all pairs in the order of their numbers.
+      here: ``[N, ...] -> [n, ...]``, back to those of the pairs that are here.
+      weighted_sum: ``(delta [n], weight [n, P]) -> [P]``, the sum over all N pairs.
+    """
+
+    gather: Callable[[Array], Array]
+    here: Callable[[Array], Array]
+    weighted_sum: Callable[[Array, Array], Array]
+
+
+def _itself(values: Array) -> Array:
+    return values
+
+
+ALL_HERE = Placement(
+    _itself, _itself, lambda delta, weight: jnp.matmul(delta, weight, precision="highest")
+)
+
+
 class Estimator(NamedTuple):
     """A triple of pure functions.
 
     Attributes:
       init: ``(key, theta) -> state``; theta gives the length and the dtype of the noise.
       perturb: ``(state) -> (Perturbation, state)``; draws noise where a pair's clock says so.
-      gradient: ``(state, segment) -> (gradient [P], state, Info)``; advances the clocks.
+      gradient: ``(state, segment, placement) -> (gradient [P], state, Info)``; advances the
+        clocks. Without a placement all pairs are here.
       segment_length: K, env steps per segment.
       perturb_std: sigma.
     """
 
     init: Callable[[Any, Array], EstimatorState]
     perturb: Callable[[EstimatorState], tuple[Perturbation, EstimatorState]]
-    gradient: Callable[[EstimatorState, Segment], tuple[Array, EstimatorState, Info]]
+    gradient: Callable[..., tuple[Array, EstimatorState, Info]]
     segment_length: int
     perturb_std: float
 
@@ -176,6 +203,7 @@ def make_estimator(
         zeros = jnp.zeros((num_pairs, theta.size), theta.dtype)
         return EstimatorState(
             key=jax.random.key_data(stream),
+            pair=jnp.arange(num_pairs, dtype=jnp.int32),
             noise=zeros,
             accumulator=zeros if rule.accumulate else zeros[:, :0],
             draws=jnp.zeros(num_pairs, jnp.int32),
@@ -187,7 +215,7 @@ def make_estimator(
     def perturb(state: EstimatorState) -> tuple[Perturbation, EstimatorState]:
         restart = state.clock == 0
         draw = restart if rule.period is None else state.clock % rule.period == 0
-        noise = _draw_noise(state, draw, sparse=rule.period != segment_length)
+        noise = _draw_noise(state, draw)
         accumulator = state.accumulator
         if rule.accumulate:
             kept = jnp.where(restart[:, None], 0, accumulator)
@@ -196,12 +224,16 @@ def make_estimator(
         draws = state.draws + draw.astype(jnp.int32)
         return plan, state._replace(noise=noise, accumulator=accumulator, draws=draws)
 
-    def gradient(state: EstimatorState, segment: Segment) -> tuple[Array, EstimatorState, Info]:
+    def gradient(
+        state: EstimatorState, segment: Segment, placement: Placement = ALL_HERE
+    ) -> tuple[Array, EstimatorState, Info]:
         valid = ~segment.invalid.any(axis=1)
         live = (segment.steps > 0) & valid[:, None]
-        delta, count, scale, zero = shaping.differences(segment.loss, live, state.scale)
+        # Shaping needs the losses of all pairs: a few numbers, the same work wherever it is done.
+        loss, live = placement.gather(segment.loss), placement.gather(live)
+        delta, count, scale, zero = shaping.differences(loss, live, state.scale)
         weight = state.accumulator if rule.accumulate else state.noise
-        total = jnp.matmul(delta.astype(weight.dtype), weight, precision="highest")
+        total = placement.weighted_sum(placement.here(delta).astype(weight.dtype), weight)
         grad = total / jnp.asarray(2 * perturb_std * count, weight.dtype)
         clock = state.clock + _step_limit(state, segment_length)
         over = segment.ended.all(axis=1) | (clock >= state.limit) | ~valid
@@ -210,38 +242,46 @@ def make_estimator(
             limit=jnp.where(over, full_length, state.limit).astype(jnp.int32),
             scale=scale,
         )
-        return grad, state, Info(segment.invalid.sum(dtype=jnp.int32), zero)
+        invalid = placement.gather(segment.invalid).sum(dtype=jnp.int32)
+        return grad, state, Info(invalid, zero)
 
     return Estimator(init, perturb, gradient, segment_length, perturb_std)
 
 
-def _draw_noise(state: EstimatorState, draw: Array, sparse: bool) -> Array:
-    """Noise [N, P], new where ``draw`` [N] says so; ``sparse`` expects few pairs to draw.
+def _draw_noise(state: EstimatorState, draw: Array) -> Array:
+    """Noise [N, P], new where ``draw`` [N] says so.
 
-    It is keyed by pair and draw count, so it does not depend on placement.
+    It is keyed by pair and draw count, so it does not depend on placement. It is most of a large
+    population's memory, so it is drawn in place, a few pairs at a time.
     """
     key = jax.random.wrap_key_data(state.key)
     num_pairs, num_params = state.noise.shape
-    pairs = jnp.arange(num_pairs, dtype=jnp.int32)
 
     def one(pair: Array, index: Array) -> Array:
         pair_key = jax.random.fold_in(jax.random.fold_in(key, pair), index)
         return jax.random.normal(pair_key, (num_params,), state.noise.dtype)
 
-    def all_at_once() -> Array:
-        return jnp.where(draw[:, None], jax.vmap(one)(pairs, state.draws), state.noise)
+    def drawn(draw: Array, pair: Array, draws: Array, noise: Array) -> Array:
+        return jnp.where(draw[:, None], jax.vmap(one)(pair, draws), noise)
 
-    def one_by_one() -> Array:
-        def each(pair: tuple[Array, ...]) -> Array:
-            index, wanted, kept, count = pair
-            return jax.lax.cond(wanted, lambda: one(index, count), lambda: kept)
+    def by(rows: int) -> Array:
+        if rows >= num_pairs:
+            return drawn(draw, state.pair, state.draws, state.noise)
 
-        return jax.lax.map(each, (pairs, draw, state.noise, state.draws))
+        def each(i: Array, noise: Array) -> Array:
+            # The last rows may overlap those before: a draw repeated gives the same numbers.
+            start = jnp.minimum(i * rows, num_pairs - rows)
+            whole = draw, state.pair, state.draws, noise
+            part = [jax.lax.dynamic_slice_in_dim(x, start, rows) for x in whole]
+            new = jax.lax.cond(part[0].any(), drawn, lambda *kept: kept[-1], *part)
+            return jax.lax.dynamic_update_slice_in_dim(noise, new, start, 0)
+
+        return jax.lax.fori_loop(0, -(-num_pairs // rows), each, state.noise)
 
     # A CPU gains from skipping idle pairs, where a draw costs more than a turn of the loop.
-    if sparse and num_params >= _LONG_DRAW:
-        return jax.lax.platform_dependent(cpu=one_by_one, default=all_at_once)
-    return all_at_once()
+    on_cpu = 1 if num_params >= _LONG_DRAW else num_pairs
+    elsewhere = max(1, _DRAWN_AT_ONCE // max(num_params, 1))
+    return jax.lax.platform_dependent(cpu=lambda: by(on_cpu), default=lambda: by(elsewhere))
 
 
 def _step_limit(state: EstimatorState, segment_length: int) -> Array:

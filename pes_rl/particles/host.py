@@ -45,7 +45,7 @@ class _Sums:
     term of each stroke, so the result does not depend on where the strokes fall.
     """
 
-    _KEPT = 10
+    _KEPT = 25
 
     def __init__(self, first: np.ndarray, second: np.ndarray):
         self._first, self._second, self._used = first, second, 0
@@ -183,11 +183,13 @@ class Population:
         seed: int,
         reward_shift: float = 0.0,
         watch: bool = True,
+        first_pair: int = 0,
     ):
         self.crew = Crew(make_simulator(2 * num_pairs), policy, 2 * num_pairs)
         self.episodes = np.zeros(num_pairs, np.int64)
         self._num_pairs, self._seed = num_pairs, seed
         self._reward_shift, self._watch = reward_shift, watch
+        self._first_pair = first_pair  # pairs before it are in other processes
 
     def unroll(
         self, theta: np.ndarray, restart: np.ndarray, step_limit: np.ndarray, norm: Affine
@@ -220,7 +222,9 @@ class Population:
 
     def _observed(self, tally: _Tally, segment: Segment, norm: Affine) -> Normalizer:
         """Moments of the observations of the pairs whose simulations stayed stable."""
-        kept = np.repeat(~segment.invalid.any(axis=1), 2)
+        return self._moments(tally, np.repeat(~segment.invalid.any(axis=1), 2), norm)
+
+    def _moments(self, tally: _Tally, kept: np.ndarray, norm: Affine) -> Normalizer:
         total = int(tally.steps[kept].sum()) if self._watch else 0
         if total == 0:
             return Normalizer.empty(len(norm.shift))
@@ -232,7 +236,7 @@ class Population:
         rows = (2 * pairs[:, None] + [0, 1]).ravel()
         # Equal generators for both members: common random numbers.
         rngs = [
-            episode_rng(self._seed, streams.RESET, int(i), int(self.episodes[i]))
+            episode_rng(self._seed, streams.RESET, self._first_pair + int(i), int(self.episodes[i]))
             for i in pairs
             for _ in range(2)
         ]

@@ -21,9 +21,10 @@ Array = jax.Array
 
 
 class ParticleState(NamedTuple):
-    """Carries of all members [N, 2, ...], their ended flags [N, 2], and per-pair counters [N]."""
+    """Carries of all members [N, 2, ...], their ended flags [N, 2]; number and counters [N]."""
 
     key: Array
+    pair: Array
     carry: Carry
     ended: Array
     episodes: Array
@@ -37,11 +38,16 @@ class Runner(NamedTuple):
     unroll: Any
 
 
-def stream_keys(key: Array, stream: int, counter: Array) -> Array:
-    """Keys [N] of one stream, by pair and by its counter [N], so placement does not matter."""
+def stream_keys(key: Array, stream: int, counter: Array, pair: Array | None = None) -> Array:
+    """Keys [N] of one stream, by pair and by its counter [N], so placement does not matter.
+
+    ``pair`` holds the pairs' numbers [N]; 0, 1, 2, ... where it is not given.
+    """
+    if pair is None:
+        pair = jnp.arange(counter.size, dtype=jnp.int32)
     base = jax.random.fold_in(jax.random.wrap_key_data(key), stream)
     one = jax.vmap(lambda i, c: jax.random.fold_in(jax.random.fold_in(base, i), c))
-    return one(jnp.arange(counter.size, dtype=jnp.int32), counter)
+    return one(pair, counter)
 
 
 def lift(problem: Problem, num_pairs: int, segment_length: int, perturb_std: float) -> Runner:
@@ -57,10 +63,15 @@ def lift(problem: Problem, num_pairs: int, segment_length: int, perturb_std: flo
         check_problem(problem, theta)
         zeros = jnp.zeros(num_pairs, jnp.int32)
         state = ParticleState(
-            jax.random.key_data(key), None, jnp.zeros((num_pairs, 2), bool), zeros, zeros
+            key=jax.random.key_data(key),
+            pair=jnp.arange(num_pairs, dtype=jnp.int32),
+            carry=None,
+            ended=jnp.zeros((num_pairs, 2), bool),
+            episodes=zeros,
+            steps=zeros,
         )
         blank = start_all(
-            stream_keys(state.key, streams.RESET, zeros),
+            stream_keys(state.key, streams.RESET, zeros, state.pair),
             jnp.broadcast_to(theta, (num_pairs, 2, theta.size)),
         )
         return state._replace(carry=blank)
@@ -69,7 +80,9 @@ def lift(problem: Problem, num_pairs: int, segment_length: int, perturb_std: flo
         particles = members(theta, plan.noise, perturb_std)
 
         def restarted() -> Carry:
-            fresh = start_all(stream_keys(state.key, streams.RESET, state.episodes), particles)
+            fresh = start_all(
+                stream_keys(state.key, streams.RESET, state.episodes, state.pair), particles
+            )
             return _where(plan.restart[:, None], fresh, state.carry)
 
         # Starting an episode can cost as much as many steps (a network's weights are drawn), and
@@ -84,7 +97,7 @@ def lift(problem: Problem, num_pairs: int, segment_length: int, perturb_std: flo
         def one_step(loop, j):
             state, loss, steps, invalid = loop
             live = ~state.ended & (j < plan.step_limit)[:, None]
-            step_keys = stream_keys(state.key, streams.ENVIRONMENT, state.steps)
+            step_keys = stream_keys(state.key, streams.ENVIRONMENT, state.steps, state.pair)
             carry, out = advance_all(step_keys, particles, state.carry)
             bad = live & ~jnp.isfinite(out.loss)
             loss = loss + jnp.where(live & ~bad, out.loss, 0)

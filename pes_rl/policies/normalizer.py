@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-_BOUND = 10.0
-_VARIANCE_FLOOR = 1e-8
+BOUND = 10.0
+VARIANCE_FLOOR = 1e-8
 
 
 class Affine(NamedTuple):
@@ -58,6 +58,6 @@ class Normalizer(NamedTuple):
     def affine(self) -> Affine:
         """Standardise by these statistics; mean 0 and deviation 1 until there are two of them."""
         if self.total < 2:
-            return Affine.identity(len(self.mean))._replace(bound=_BOUND)
-        variance = np.maximum(self.m2 / self.total, _VARIANCE_FLOOR)
-        return Affine(self.mean.copy(), 1.0 / np.sqrt(variance), _BOUND)
+            return Affine.identity(len(self.mean))._replace(bound=BOUND)
+        variance = np.maximum(self.m2 / self.total, VARIANCE_FLOOR)
+        return Affine(self.mean.copy(), 1.0 / np.sqrt(variance), BOUND)

@@ -27,7 +27,7 @@ class Recording:
     """One episode of a policy: F frames, one before each env step and one at the end.
 
     Attributes:
-      title: the environment, ``HalfCheetah-v5``.
+      title: the environment, ``HalfCheetah-v5`` or ``brax/halfcheetah``.
       model: ``mujoco.MjModel``, or None where the environment has none.
       qpos: positions, float64 [F, nq] ([F, 0] without a model).
       qvel: velocities, float64 [F, nv].
@@ -49,7 +49,7 @@ class Recording:
 
 
 def record(policy: SavedPolicy, episode_seed: int = 0) -> Recording:
-    """Play one episode in the official environment, as ``evaluate`` does, and keep every frame.
+    """Play one episode where ``evaluate`` does, and keep every frame.
 
     Raises UserError where the environment cannot be made, or has neither a model nor pictures.
     """
@@ -58,6 +58,8 @@ def record(policy: SavedPolicy, episode_seed: int = 0) -> Recording:
 
     gymnasium_id = policy.environment["gymnasium_id"]
     with single_threaded_math():
+        if gymnasium_id is None:
+            return _record_brax(policy, episode_seed)
         with contextlib.closing(make_env(gymnasium_id)) as env:
             if isinstance(getattr(env.unwrapped, "model", None), mujoco.MjModel):
                 return _record_poses(policy, env, episode_seed)
@@ -83,6 +85,22 @@ def _record_poses(policy: SavedPolicy, env: gymnasium.Env, episode_seed: int) ->
     )
     dt = round(float(np.median(np.diff(times))), 9)  # such a reset also sets the clock back
     return _finish(policy, inner.model, qpos, qvel, rewards, dt, None, episode_seed)
+
+
+def _record_brax(policy: SavedPolicy, episode_seed: int) -> Recording:
+    """Every pipeline of Brax keeps MuJoCo's coordinates of the model it was made from."""
+    from pes_rl.envs.brax_engine import brax_model
+    from pes_rl.evaluation import own_episodes
+
+    name, backend = policy.environment["name"], policy.environment["backend"]
+    model, dt = brax_model(name, backend)
+    moments = list(own_episodes(policy, 1, episode_seed))
+    qpos, qvel = (
+        np.nan_to_num(np.array([getattr(m.state, part)[0] for m in moments], np.float64))
+        for part in ("q", "qd")
+    )
+    rewards = [float(moment.reward[0]) for moment in moments[1:]]
+    return _finish(policy, model, qpos, qvel, rewards, dt, None, episode_seed)
 
 
 def _record_images(policy: SavedPolicy, env: gymnasium.Env, episode_seed: int) -> Recording:
@@ -128,7 +146,7 @@ def _finish(
     images: np.ndarray | None,
     episode_seed: int,
 ) -> Recording:
-    title = policy.environment["gymnasium_id"]
+    title = policy.scored_in
     array = np.array(rewards, np.float64)
     details = {
         "environment": title,

@@ -1,0 +1,236 @@
+"""N antithetic pairs in a JAX environment, unrolled for one segment.
+
+Every array of a population is shaped [N, 2, ...] (particle) or [N] (pair). What a pair does depends
+on its number and on theta, never on where it is placed, so that pairs can be spread over devices
+and unrolled a chunk at a time.
+
+An environment's state is not held still when its episode has ended or is cut: pairs restart at
+segment boundaries, and until then only what counts (rewards, steps, observations, flags) is masked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pes_rl import streams
+from pes_rl.device.paired import PairedNumpy, paired_weights
+from pes_rl.device.statistics import Affine
+from pes_rl.envs.jax_environment import JaxEnvironment
+from pes_rl.estimators.core import Perturbation, Segment
+from pes_rl.particles.lift import stream_keys
+from pes_rl.policies import Policy
+
+Array = jax.Array
+
+
+class PopulationState(NamedTuple):
+    """Everything a population carries from one segment to the next.
+
+    Attributes:
+      pair: int32 [N], the pairs' numbers; start states are keyed by them.
+      episodes: int32 [N], episodes begun so far.
+      environment: states of the environments, leaves [N, 2, ...].
+      observation: [N, 2, O], what the policies see next.
+      hidden: [N, 2, H], the policies' hidden states.
+      ended: bool [N, 2], whether a member has terminated in its present episode.
+    """
+
+    pair: Array
+    episodes: Array
+    environment: Any
+    observation: Array
+    hidden: Array
+    ended: Array
+
+
+class Unrolled(NamedTuple):
+    """One segment.
+
+    Attributes:
+      segment: what the estimator needs; the loss is minus the shifted reward.
+      first: [N, O] sums over a pair's live steps of its observations' deviations from the
+        normaliser's shift; [N, 0] if not watched.
+      second: [N, O] sums of the squares of these deviations.
+    """
+
+    segment: Segment
+    first: Array
+    second: Array
+
+
+class Population(NamedTuple):
+    """Two pure functions.
+
+    Attributes:
+      init: ``(dtype) -> state`` of N pairs that have not begun an episode.
+      unroll: ``(key data, theta [P], plan, state, affine) -> (Unrolled, state)`` for any subset
+        of the pairs.
+    """
+
+    init: Callable[[Any], PopulationState]
+    unroll: Callable[..., tuple[Unrolled, PopulationState]]
+
+
+def make_population(
+    environment: JaxEnvironment,
+    policy: Policy,
+    num_pairs: int,
+    segment_length: int,
+    perturb_std: float,
+    *,
+    reward_shift: float = 0.0,
+    watch: bool = True,
+    chunk: int | None = None,
+    dtype: Any = None,
+) -> Population:
+    """A population of ``num_pairs`` pairs.
+
+    Args:
+      environment: steps one particle.
+      policy: acts for it.
+      num_pairs: N.
+      segment_length: K, env steps of one segment at most.
+      perturb_std: sigma.
+      reward_shift: subtracted from every reward.
+      watch: collect the statistics of what live particles observe.
+      chunk: unroll this many pairs at a time (a divisor of the pairs given to ``unroll``).
+      dtype: of the policy's matrix products; theta's if not given.
+    """
+
+    def init(kind: Any) -> PopulationState:
+        state, observation = jax.eval_shape(environment.reset, jax.random.key(0))
+        blank = jax.tree.map(lambda x: jnp.zeros((num_pairs, 2, *x.shape), x.dtype), state)
+        return PopulationState(
+            pair=jnp.arange(num_pairs, dtype=jnp.int32),
+            episodes=jnp.zeros(num_pairs, jnp.int32),
+            environment=blank,
+            observation=jnp.zeros((num_pairs, 2, *observation.shape), kind),
+            hidden=jnp.zeros((num_pairs, 2, policy.state_size), kind),
+            ended=jnp.zeros((num_pairs, 2), bool),
+        )
+
+    def restarted(key: Array, restart: Array, state: PopulationState) -> PopulationState:
+        keys = stream_keys(key, streams.RESET, state.episodes, state.pair)
+        fresh, observation = jax.vmap(environment.reset)(keys)  # one start for both members
+        return state._replace(
+            episodes=state.episodes + restart.astype(jnp.int32),
+            environment=_begin(restart, fresh, state.environment),
+            observation=_begin(restart, observation, state.observation),
+            hidden=jnp.where(restart[:, None, None], 0, state.hidden),
+            ended=state.ended & ~restart[:, None],
+        )
+
+    def segment(key: Array, theta: Array, plan: Perturbation, state: PopulationState, norm: Affine):
+        weights = paired_weights(policy, theta, plan.noise, perturb_std, dtype)
+        step = make_step(environment, policy, weights, norm, reward_shift, watch)
+        state = restarted(key, plan.restart, state)
+        tally = _Tally.zeros(state.observation, watch)
+        loop = state._replace(environment=_flat(state.environment)), tally
+
+        def body(loop, j):
+            return step(*loop, j < plan.step_limit), None
+
+        (state, tally), _ = jax.lax.scan(body, loop, jnp.arange(segment_length, dtype=jnp.int32))
+        state = state._replace(environment=_pairs(state.environment))
+        result = Segment(
+            jnp.where(tally.invalid, 0, -tally.reward), tally.steps, state.ended, tally.invalid
+        )
+        return Unrolled(result, tally.first, tally.second), state
+
+    def unroll(key: Array, theta: Array, plan: Perturbation, state: PopulationState, norm: Affine):
+        share = state.pair.size
+        if chunk is None or chunk >= share:
+            return segment(key, theta, plan, state, norm)
+        parts = share // chunk, chunk
+        split = jax.tree.map(lambda x: x.reshape(*parts, *x.shape[1:]), (plan, state))
+        out = jax.lax.map(lambda part: segment(key, theta, part[0], part[1], norm), split)
+        return jax.tree.map(lambda x: x.reshape(share, *x.shape[2:]), out)
+
+    return Population(init, unroll)
+
+
+class _Tally(NamedTuple):
+    """What happened since the segment began: [N, 2] by particle, [N, O] by pair."""
+
+    reward: Array
+    steps: Array
+    invalid: Array
+    first: Array
+    second: Array
+
+    @classmethod
+    def zeros(cls, observation: Array, watch: bool) -> _Tally:
+        particles, kind = observation.shape[:2], observation.dtype
+        sums = jnp.zeros((len(observation), observation.shape[2] if watch else 0), kind)
+        count, flag = jnp.zeros(particles, jnp.int32), jnp.zeros(particles, bool)
+        return cls(jnp.zeros(particles, kind), count, flag, sums, sums)
+
+
+def make_step(
+    environment: JaxEnvironment,
+    policy: Policy,
+    weights: tuple[Any, ...],
+    norm: Affine,
+    reward_shift: float,
+    watch: bool,
+) -> Callable[..., tuple[PopulationState, _Tally]]:
+    """``(state, tally, allowed bool [N]) -> (state, tally)``: one env step of all particles.
+
+    The environments' states have the leading axis [2N], as the environment's own vmap wants it.
+    """
+    advance = jax.vmap(environment.step)
+    numpy = PairedNumpy()
+
+    def step(state: PopulationState, tally: _Tally, allowed: Array):
+        live = ~state.ended & allowed[:, None]
+        seen = state.observation
+        output, hidden = policy.apply(numpy, weights, norm.normalize(seen), state.hidden)
+        action = environment.action.to_action(jnp, output)
+        inner, out = advance(state.environment, _flat(action))
+        observation, reward, terminated = _pairs(out)
+        sound = jnp.isfinite(reward) & jnp.isfinite(observation).all(axis=-1)
+        counted = reward.astype(tally.reward.dtype) - reward_shift
+        if watch:
+            deviation = jnp.where(live[..., None], seen - norm.shift, 0)
+            tally = tally._replace(
+                first=tally.first + deviation.sum(axis=1),
+                second=tally.second + (deviation**2).sum(axis=1),
+            )
+        tally = tally._replace(
+            reward=tally.reward + jnp.where(live & sound, counted, 0),
+            steps=tally.steps + live.astype(jnp.int32),
+            invalid=tally.invalid | (live & ~sound),
+        )
+        state = state._replace(
+            environment=inner,
+            observation=observation.astype(seen.dtype),
+            hidden=hidden,
+            ended=state.ended | (live & (terminated.astype(bool) | ~sound)),
+        )
+        return state, tally
+
+    return step
+
+
+def _begin(restart: Array, fresh: Any, old: Any) -> Any:
+    """Trees of arrays [N, 2, ...]: one new start [N, ...] for both members where pairs restart."""
+
+    def pick(new: Array, kept: Array) -> Array:
+        mask = restart.reshape(len(restart), *(1,) * (kept.ndim - 1))
+        return jnp.where(mask, new[:, None].astype(kept.dtype), kept)
+
+    return jax.tree.map(pick, fresh, old)
+
+
+def _flat(tree: Any) -> Any:
+    """Leaves [N, 2, ...] as [2N, ...]."""
+    return jax.tree.map(lambda x: x.reshape(2 * len(x), *x.shape[2:]), tree)
+
+
+def _pairs(tree: Any) -> Any:
+    """Leaves [2N, ...] as [N, 2, ...]."""
+    return jax.tree.map(lambda x: x.reshape(len(x) // 2, 2, *x.shape[1:]), tree)

@@ -1,0 +1,275 @@
+"""One run in several processes, on one machine or many, by JAX's own runtime.
+
+The processes are equal but for the first, which alone touches the run folder, evaluates, and
+decides what all do. They agree on everything else by computing it alike. What they exchange by
+themselves (as opposed to inside compiled programs) is small and goes over the same network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import json
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from pes_rl.errors import UserError
+from pes_rl.runtime import one_xla_thread
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+    from pes_rl.config import Config
+
+_HEARTBEAT_S = 45  # a process that is silent for so long is dead
+_LEAVE_S = 10
+_PATIENCE_S = 7 * 24 * 3600  # for one that compiles, evaluates or saves; dead ones end it earlier
+_PIECE = 2**26  # bytes
+_LOST = re.compile(r"gloo|nccl|coordination|unavailable|deadline_exceeded|socket", re.IGNORECASE)
+
+
+class Place(NamedTuple):
+    """Where a process stands among the others; all None to have JAX find out."""
+
+    coordinator: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
+
+
+class Processes:
+    """The processes of a run. All of them must make the same calls in the same order.
+
+    Attributes:
+      index: number of this process.
+      size: how many there are.
+    """
+
+    def __init__(self, index: int = 0, size: int = 1):
+        self.index, self.size = index, size
+        self._calls = itertools.count()
+
+    @functools.cached_property
+    def mesh(self) -> Mesh:
+        """One device of each process, along the axis ``"pairs"``."""
+        import jax
+
+        from pes_rl.device.placement import make_mesh
+
+        first = {device.process_index: device for device in reversed(jax.devices())}
+        return make_mesh([first[i] for i in range(self.size)])
+
+    def wait(self) -> None:
+        """Return once every process has called it."""
+        if self.size > 1:
+            self._barrier(f"wait {next(self._calls)}", _PATIENCE_S)
+
+    def leave(self) -> bool:
+        """Whether all processes want to leave at this moment."""
+        try:
+            self._barrier("leave", _LEAVE_S)
+        except Exception:
+            return False
+        return True
+
+    def agreed(self, stop: list[int]) -> bool:
+        """Whether any process has received a signal; ``stop`` then holds one on all of them."""
+        if self.size == 1:
+            return bool(stop)
+        asked = int(self.gather(np.array([stop[0] if stop else 0])).max())
+        if asked and not stop:
+            stop.append(asked)
+        return asked > 0
+
+    def decide(self, decision: Callable[[], Any]) -> Any:
+        """What the first process's ``decision`` returns (JSON), or the UserError it raises."""
+        if self.size == 1:
+            return decision()
+        name = f"decision {next(self._calls)}"
+        if self.index > 0:
+            told = json.loads(_client().blocking_key_value_get(name, 1000 * _PATIENCE_S))
+            self.wait()
+        else:
+            try:
+                told = {"value": decision()}
+            except UserError as error:
+                told = {"error": str(error)}
+            _client().key_value_set(name, json.dumps(told))
+            self.wait()  # it holds what it told
+        if "error" in told:
+            raise UserError(told["error"])
+        return told["value"]
+
+    def share(self, arrays: dict[str, np.ndarray] | None) -> dict[str, np.ndarray]:
+        """The first process's arrays, on all of them; no common file system is needed."""
+        if self.size == 1:
+            assert arrays is not None
+            return arrays
+        from safetensors.numpy import load, save
+
+        own = save(arrays) if arrays is not None else b""
+        length = self.decide(lambda: len(own))
+        pieces = []
+        for start in range(0, length, _PIECE):
+            piece = np.zeros((1, min(_PIECE, length - start)), np.uint8)
+            if self.index == 0:
+                piece[0] = np.frombuffer(own[start : start + _PIECE], np.uint8)
+            pieces.append(_run(_sum(self.mesh), self.mesh, piece).tobytes())
+        found = load(b"".join(pieces))
+        return {name: np.require(array, requirements="W") for name, array in found.items()}
+
+    def gather(self, values: np.ndarray) -> np.ndarray:
+        """Every process's [n, ...] as [size n, ...], in the order of the processes, by bits."""
+        if self.size == 1 or values.size == 0:
+            return np.concatenate([values] * self.size)
+        rows = np.ascontiguousarray(values).reshape(len(values), -1).view(np.uint8)
+        found = _run(_all_gather(self.mesh), self.mesh, rows)
+        shape = (self.size * len(values), *values.shape[1:])
+        return np.frombuffer(found.tobytes(), values.dtype).reshape(shape).copy()
+
+    def _barrier(self, name: str, seconds: float) -> None:
+        _client().wait_at_barrier(name, int(1000 * seconds))
+
+
+ALONE = Processes()
+
+
+def check_engine(config: Config) -> None:
+    """Raise UserError unless the configured engine can be spread over processes."""
+    if config.engine == "gymnasium":
+        raise UserError(
+            "engine 'gymnasium' cannot be spread over processes; choose mujoco, brax or mjx"
+        )
+
+
+def _client() -> Any:
+    # JAX exposes its key-value store and its barriers nowhere else.
+    from jax._src.distributed import global_state
+
+    return global_state.client
+
+
+@functools.cache
+def _all_gather(mesh: Mesh) -> Any:
+    return _exchange(mesh, lambda lax, axis, x: lax.all_gather(x, axis, tiled=True))
+
+
+@functools.cache
+def _sum(mesh: Mesh) -> Any:
+    return _exchange(mesh, lambda lax, axis, x: lax.psum(x, axis))
+
+
+def _exchange(mesh: Mesh, work: Callable[..., Any]) -> Any:
+    import jax
+    from jax.sharding import PartitionSpec as Spec
+
+    [axis] = mesh.axis_names
+    body = functools.partial(work, jax.lax, axis)
+    spread = jax.shard_map(body, mesh=mesh, in_specs=Spec(axis), out_specs=Spec(), check_vma=False)
+    return jax.jit(spread)
+
+
+def _run(program: Any, mesh: Mesh, rows: np.ndarray) -> np.ndarray:
+    import jax
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
+    return np.asarray(program(jax.make_array_from_process_local_data(sharding, rows)))
+
+
+def together(work: Callable[[Processes], Any], place: Place) -> None:
+    """Do ``work`` with the other processes.
+
+    A process that fails by itself ends at once, without waiting for the others as JAX would; they
+    notice and end too.
+
+    Raises:
+      UserError: JAX finds no job that this process belongs to, or cannot reach it; and whatever
+        ``work`` raises on all processes alike.
+    """
+    one_xla_thread()
+    processes = _join(place)
+    try:
+        work(processes)
+        processes.wait()
+    except BaseException as error:
+        alike = isinstance(error, UserError | KeyboardInterrupt | SystemExit)
+        if not (alike and processes.leave()):
+            _abandon(error)
+        _part()
+        raise
+    _part()
+
+
+def _part() -> None:
+    import jax
+
+    jax.distributed.shutdown()
+
+
+def _join(place: Place) -> Processes:
+    import jax
+
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM for itself
+    options: dict[str, Any] = {}
+    if place.coordinator is not None:
+        host, _, _ = place.coordinator.rpartition(":")
+        local = host in ("localhost", "127.0.0.1", "[::1]")
+        options = {
+            "coordinator_address": place.coordinator,
+            "num_processes": place.num_processes,
+            "process_id": place.process_id,
+            "cluster_detection_method": "deactivate",
+            "coordinator_bind_address": place.coordinator if local else None,
+        }
+    with _explained(place):
+        jax.distributed.initialize(
+            **options,
+            heartbeat_timeout_seconds=_HEARTBEAT_S,
+            shutdown_timeout_seconds=_LEAVE_S,
+        )
+    return Processes(jax.process_index(), jax.process_count())
+
+
+@contextlib.contextmanager
+def _explained(place: Place) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(
+            "--distributed found no SLURM, Open MPI or Kubernetes job around this process; give "
+            "--coordinator HOST:PORT --num-processes N --process-id I"
+        ) from error
+    except RuntimeError as error:
+        where = place.coordinator or "its job's first process"
+        reason = str(error).splitlines()[0]
+        raise UserError(f"process cannot join the others through {where}: {reason}") from error
+
+
+def _abandon(error: BaseException) -> NoReturn:
+    """End this process now: at its regular end JAX would wait for processes that never come."""
+    code = 1
+    if isinstance(error, SystemExit):
+        code = int(error.code or 0)
+    elif isinstance(error, KeyboardInterrupt):
+        code = 130
+    elif isinstance(error, UserError):
+        code = 2
+        print(f"pes-rl: error: {error}", file=sys.stderr)
+    elif _LOST.search(str(error)):
+        print(
+            "pes-rl: error: lost another process of this run; start it again with --resume RUN "
+            "to continue from its last checkpoint",
+            file=sys.stderr,
+        )
+    else:
+        traceback.print_exception(error)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

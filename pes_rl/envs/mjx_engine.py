@@ -1,0 +1,163 @@
+"""Gymnasium's MuJoCo tasks on MJX, MuJoCo's own port to JAX, from the same task definitions.
+
+`PARITY` says, task by task, how near MJX comes to MuJoCo's C engine.
+"""
+
+# MuJoCo's type stubs leave out most of its names.
+# pyright: reportAttributeAccessIssue=false
+from __future__ import annotations
+
+from importlib.util import find_spec
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pes_rl.envs.jax_environment import JaxEnvironment, JaxTransition
+from pes_rl.envs.mujoco_engine import load_model
+from pes_rl.envs.quiet import import_quietly
+from pes_rl.envs.task import Task
+from pes_rl.errors import UserError
+from pes_rl.policies.action import ActionSpec
+
+Array = jax.Array
+
+
+class Parity(NamedTuple):
+    """How far MJX in float64 is from the C engine after one env step from the same state.
+
+    Attributes:
+      tolerance: largest difference of observation and reward, |ours - theirs| / (1 + |theirs|);
+        None where they differ by more than rounding.
+      note: why.
+    """
+
+    tolerance: float | None
+    note: str = ""
+
+
+_EXACT = Parity(1e-9)
+_SOLVER = Parity(None, "solver Newton in place of PGS, other contact forces")
+
+PARITY: dict[str, Parity] = {
+    "Ant": Parity(None, "feet on the floor: other contact accelerations, by up to 60 %"),
+    "HalfCheetah": _EXACT,
+    "Hopper": _EXACT,
+    "Humanoid": _SOLVER,
+    "HumanoidStandup": _SOLVER,
+    "InvertedDoublePendulum": _EXACT,
+    "InvertedPendulum": _EXACT,
+    "Pusher": _EXACT,
+    "Reacher": _EXACT,
+    "Swimmer": _EXACT,
+    "Walker2d": _EXACT,
+}
+
+
+class MjxState(NamedTuple):
+    """All that the next env step depends on; the rest of MJX's data is computed anew.
+
+    Attributes:
+      qpos: positions [nq].
+      qvel: velocities [nv].
+      warmstart: accelerations that the constraint solver begins with [nv].
+      tracked: what the next reward needs to know of this state [k].
+    """
+
+    qpos: Array
+    qvel: Array
+    warmstart: Array
+    tracked: Array
+
+
+def mjx_environment(task: Task, backend: str = "jax") -> JaxEnvironment:
+    """The task on MJX, in JAX's default precision.
+
+    ``backend`` is ``jax``; ``newton``, the same with Newton's solver where the model asks for
+    another one; or ``warp``, MJX's NVIDIA implementation. UserError where ``warp`` cannot run.
+    """
+    engine = MjxTask(task, backend)
+    return JaxEnvironment(engine.reset, engine.step, task.observation_size, engine.action)
+
+
+class MjxTask:
+    """A task's model on the device, and its pure functions of one particle."""
+
+    def __init__(self, task: Task, backend: str = "jax"):
+        self.task = task
+        self._mjx = import_quietly("mujoco.mjx")
+        model = load_model(task)
+        if backend == "newton":
+            model.opt.solver = self._mjx.SolverType.NEWTON
+        if backend == "warp":
+            _check_warp()
+        impl = "warp" if backend == "warp" else "jax"
+        self.model = self._mjx.put_model(model, impl=impl)
+        self._blank = self._mjx.make_data(model, impl=impl)
+        low, high = model.actuator_ctrlrange.T
+        self.action = ActionSpec("box", model.nu, tuple(low), tuple(high))
+
+    def reset(self, key: Array) -> tuple[MjxState, Array]:
+        """Start of an episode."""
+        for_uniforms, for_normals = jax.random.split(key)
+        uniforms = jax.random.uniform(for_uniforms, (self.task.num_uniforms,))
+        normals = jax.random.normal(for_normals, (self.task.num_normals,))
+        return self.reset_to(*self.task.reset(jnp, self.model, uniforms, normals))
+
+    def reset_to(self, qpos: Array, qvel: Array) -> tuple[MjxState, Array]:
+        """Start of an episode at given positions [nq] and velocities [nv]."""
+        data = self._blank.replace(qpos=qpos, qvel=qvel)
+        if self.task.fields:
+            data = self._mjx.forward(self.model, data)
+        fields = {name: _field(data, name) for name in self.task.fields}
+        if self.task.contact_forces:
+            fields["cfrc_ext"] = jnp.zeros_like(fields["cfrc_ext"])
+        seen = SimpleNamespace(qpos=data.qpos, qvel=data.qvel, **fields)
+        tracked = self.task.track(jnp, self.model, seen)
+        state = MjxState(data.qpos, data.qvel, jnp.zeros_like(data.qvel), tracked)
+        return state, self.task.observe(jnp, self.model, seen)
+
+    def step(self, state: MjxState, action: Array) -> tuple[MjxState, JaxTransition]:
+        """One env step."""
+        task, model = self.task, self.model
+
+        def substep(_: Any, carry: tuple) -> tuple:
+            qpos, qvel, warmstart, _ = carry
+            data = self._blank.replace(
+                qpos=qpos, qvel=qvel, qacc_warmstart=warmstart, ctrl=action.astype(qpos.dtype)
+            )
+            data = self._mjx.step(model, data)
+            if task.contact_forces:
+                data = self._mjx.rne_postconstraint(model, data)
+            fields = {name: _field(data, name) for name in task.fields}
+            return data.qpos, data.qvel, data.qacc_warmstart, fields
+
+        fields = {name: jnp.zeros_like(_field(self._blank, name)) for name in task.fields}
+        carry = (state.qpos, state.qvel, state.warmstart, fields)
+        qpos, qvel, warmstart, fields = jax.lax.fori_loop(0, task.frame_skip, substep, carry)
+        seen = SimpleNamespace(qpos=qpos, qvel=qvel, **fields)
+        reward, terminated = task.reward(jnp, model, state.tracked, seen, action)
+        tracked = task.track(jnp, model, seen)
+        transition = JaxTransition(task.observe(jnp, model, seen), reward, terminated)
+        return MjxState(qpos, qvel, warmstart, tracked), transition
+
+
+def _field(data: Any, name: str) -> Array:
+    """A field of MJX's data; some are kept apart, with the implementation."""
+    public = name in type(data).__dataclass_fields__
+    return getattr(data if public else data._impl, name)
+
+
+def _check_warp() -> None:
+    """Raise UserError where MJX's Warp implementation cannot run."""
+    if find_spec("warp") is None:
+        raise UserError(
+            "backend 'warp' needs the package warp-lang; install it with pip install '.[warp]', "
+            "or use --backend jax"
+        )
+    if jax.default_backend() != "gpu":
+        raise UserError(
+            f"backend 'warp' needs an NVIDIA GPU, but JAX computes on "
+            f"{jax.default_backend()}; install jax[cuda12], or use --backend jax"
+        )

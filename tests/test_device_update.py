@@ -1,0 +1,214 @@
+"""The fused update against the float64 NumPy reference, and what it may not do."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pes_rl import streams
+from pes_rl.config import build_config
+from pes_rl.device.trainer import DeviceTrainer
+from pes_rl.particles.lift import stream_keys
+from pes_rl.policies import Normalizer
+from tests import reference
+from tests.toy_environment import DT, point_mass
+
+PAIRS, K, T, UPDATES = 6, 7, 33, 14  # K does not divide T
+RATE = 2.0**-4
+SHIFT = 0.25
+
+
+@pytest.fixture(autouse=True)
+def no_cache():
+    jax.config.update("jax_enable_compilation_cache", False)
+    yield
+    jax.config.update("jax_enable_compilation_cache", True)
+
+
+def configure(estimator: str = "es-single", **fields):
+    """A small configuration of the toy environment, under the name of a registered one."""
+    wanted = {
+        "env": "HalfCheetah",
+        "estimator": estimator,
+        "num_pairs": PAIRS,
+        "perturb_std": 1.0,
+        "horizon": T,
+        "learning_rate": RATE,
+        "optimizer": "sgd",
+        "shaping": "none",
+        "num_top_pairs": None,
+        "learning_rate_schedule": "constant",
+        "momentum": 0.0,
+        "reward_shift": SHIFT,
+        "policy": "linear",
+        "eval_every": 1,  # one update per advance
+    }
+    if estimator != "es":
+        wanted["segment_length"] = K
+    if estimator == "gpes":
+        wanted["noise_period"] = 2 * K
+    return build_config(wanted | fields)
+
+
+class PointMass:
+    """The NumPy twin of `tests.toy_environment.point_mass` with a linear policy, bound 1."""
+
+    def __init__(self):
+        self.affine = Normalizer.empty(3).affine()
+        self.seen: list[np.ndarray] = []
+
+    def begin(self, start: np.ndarray) -> tuple:
+        return float(start[0]), float(start[1])
+
+    def step(self, theta: np.ndarray, state: tuple) -> tuple[tuple, float, bool]:
+        x, v = state
+        observation = np.array([x, v, 1.0])
+        self.seen.append(observation)
+        shift, scale, bound = self.affine
+        seen = np.clip((observation - shift) * scale, -bound, bound)
+        action = float(np.clip(theta @ seen, -1, 1))
+        v = v + DT * action
+        x = x + DT * v
+        return (x, v), -(1.0 + v - 0.1 * action**2 - SHIFT), abs(x) >= 1.0
+
+
+def starts(before) -> np.ndarray:
+    """Start states [N, 2, 2] that pairs beginning an episode in this update get."""
+    people = before.population
+    keys = stream_keys(jnp.asarray(before.key), streams.RESET, jnp.asarray(people.episodes))
+    state, _ = jax.vmap(point_mass().reset)(keys)
+    return np.repeat(np.stack(state, axis=-1)[:, None], 2, axis=1)
+
+
+@pytest.mark.parametrize("name", ["es", "truncated-es", "pes", "es-single", "gpes"])
+def test_the_fused_update_agrees_with_the_reference(name):
+    """Gradient, clocks, flags, returns and statistics, with members that end early."""
+    with jax.enable_x64(True):
+        config = configure(name)
+        trainer = DeviceTrainer(config, environment=point_mass(), dtype=np.float64)
+        twin, total = PointMass(), Normalizer.empty(3)
+        before = trainer.state().device
+        oracle = reference.Reference(
+            name,
+            twin,
+            before.estimator.limit,
+            perturb_std=1.0,
+            segment_length=config.segment_length or T,
+            horizon=T,
+            noise_period=config.noise_period,
+        )
+        differed = alone = 0
+        for update in range(UPDATES):
+            twin.affine, twin.seen = total.affine(), []
+            begin = starts(before)
+            (row,) = trainer.advance()
+            after = trainer.state().device
+            expected = oracle.update(before.theta, after.estimator.noise, begin)
+            gradient = (before.theta - after.theta) / RATE
+            error = np.linalg.norm(gradient - expected.gradient)
+            assert error <= 1e-10 * np.linalg.norm(expected.gradient), f"update {update}: {error}"
+            np.testing.assert_array_equal(after.estimator.clock, expected.clock)
+            np.testing.assert_array_equal(after.estimator.limit, expected.limit)
+            np.testing.assert_array_equal(after.population.ended, expected.ended)
+            lived = expected.steps > 0
+            mean = (SHIFT * expected.steps - expected.loss)[lived].mean()
+            assert row["train/segment_return"] == pytest.approx(mean, rel=1e-10)
+            assert row["train/live_fraction"] == pytest.approx(
+                expected.steps.sum() / (2 * expected.step_limit.sum())
+            )
+            seen = np.array(twin.seen)
+            mean = seen.mean(axis=0)
+            total = total.merge(Normalizer(len(seen), mean, ((seen - mean) ** 2).sum(axis=0)))
+            assert trainer.normalizer.total == total.total == trainer.env_steps
+            np.testing.assert_allclose(trainer.normalizer.mean, total.mean, rtol=1e-10, atol=1e-13)
+            np.testing.assert_allclose(trainer.normalizer.m2, total.m2, rtol=1e-9, atol=1e-10)
+            differed += (expected.steps[:, 0] != expected.steps[:, 1]).sum()
+            alone += (expected.ended.sum(axis=1) == 1).sum()
+            before = after
+    assert differed > 3 and alone > 3, "members never ended at different steps"
+
+
+def test_a_broken_simulation_marks_its_pair_and_spares_the_rest():
+    """As on the host: weight 0, out of the statistics, both members restart at the boundary."""
+    sound = point_mass(bound=np.inf)
+
+    def step(state, action):
+        state, out = sound.step(state, action)
+        return state, out._replace(reward=jnp.where(jnp.abs(state.x) > 0.6, jnp.nan, out.reward))
+
+    broken = sound._replace(step=step)
+    config = configure("es-single", staggered=False)
+    trainer = DeviceTrainer(config, environment=broken)
+    counted = steps = 0
+    for _ in range(T // K):
+        (row,) = trainer.advance()
+        state = trainer.state().device
+        counted += row["train/invalid_particles"]
+        restarting = state.estimator.clock == 0
+        assert restarting.sum() >= (row["train/invalid_particles"] > 0)
+        np.testing.assert_array_equal(state.population.ended.any(axis=1), restarting)
+        assert np.isfinite(row["train/segment_return"]) and np.isfinite(trainer.theta).all()
+        steps = trainer.env_steps
+    assert counted > 0
+    assert 0 < trainer.normalizer.total < steps
+    assert np.isfinite(trainer.normalizer.mean).all() and (trainer.normalizer.m2 >= 0).all()
+
+
+def test_schedules_follow_env_steps_inside_the_program():
+    config = configure(learning_rate_schedule="linear", schedule_env_steps=2 * PAIRS * K * 4)
+    trainer = DeviceTrainer(
+        dataclasses.replace(config, eval_every=10**6), environment=point_mass(bound=np.inf)
+    )
+    rows = trainer.advance()
+    taken = np.array([0, *(row["env_steps"] for row in rows[:-1])])
+    expected = RATE * np.maximum(1 - taken / (2 * PAIRS * K * 4), 0)
+    np.testing.assert_allclose([r["train/learning_rate"] for r in rows], expected, rtol=1e-5)
+    assert rows[-1]["train/learning_rate"] == 0 and rows[1]["train/learning_rate"] > 0
+
+
+def test_a_compiled_program_is_used_again_and_takes_over_its_argument():
+    compiled: list[str] = []
+
+    def listen(event: str, duration: float, **kwargs) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(event)
+
+    trainer = DeviceTrainer(configure(), environment=point_mass())
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        first = trainer._state
+        for _ in range(3):
+            trainer.advance()
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert len(compiled) == 1
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(first) if leaf.size)
+
+
+@pytest.mark.parametrize("policy,sizes", [("linear", ()), ("mlp", (5, 4)), ("gru", (4,))])
+def test_paired_products_are_those_of_the_members(policy, sizes):
+    """W x ± sigma E x is the policy at theta ± sigma eps, whichever policy it is."""
+    from pes_rl.device.paired import PairedNumpy, paired_weights
+    from pes_rl.estimators import members
+    from pes_rl.policies import make_policy
+
+    with jax.enable_x64(True):
+        kind = make_policy(policy, 3, 2, sizes)
+        rng = np.random.default_rng(0)
+        theta = jnp.asarray(rng.standard_normal(kind.num_params))
+        noise = jnp.asarray(rng.standard_normal((4, kind.num_params)))
+        x = jnp.asarray(rng.standard_normal((4, 2, 3)))
+        hidden = jnp.asarray(rng.standard_normal((4, 2, kind.state_size)))
+        weights = paired_weights(kind, theta, noise, 0.3)
+        got = kind.apply(PairedNumpy(), weights, x, hidden)
+        want = kind.apply(jnp, kind.unpack(members(theta, noise, 0.3)), x, hidden)
+        for a, b in zip(got, want, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
+        rough = paired_weights(kind, theta, noise, 0.3, jnp.bfloat16)
+        rounded = kind.apply(PairedNumpy(), rough, x, hidden)[0]
+        assert rounded.dtype == x.dtype
+        assert 0 < np.abs(rounded - want[0]).max() < 0.1

@@ -1,0 +1,188 @@
+"""The tasks on MJX against the C engine, and which of them MJX refuses."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pes_rl.config import build_config
+from pes_rl.envs.make import make_jax_environment
+from pes_rl.envs.mjx_engine import PARITY, MjxTask
+from pes_rl.envs.mujoco_engine import MujocoSimulator
+from pes_rl.envs.registry import TASKS as REGISTERED
+from pes_rl.envs.simulator import Transition
+from pes_rl.envs.tasks import TASKS
+from pes_rl.errors import UserError
+from pes_rl.runtime import one_xla_thread
+
+one_xla_thread()
+
+NUM_STARTS, NUM_STEPS = 8, 10
+# Compiling a task takes half a minute of one core, so all but the cheapest are slow tests.
+_SLOW = [name for name, parity in PARITY.items() if parity.tolerance and name != "InvertedPendulum"]
+comparable = pytest.mark.parametrize(
+    "name", ["InvertedPendulum", *(pytest.param(name, marks=pytest.mark.slow) for name in _SLOW)]
+)
+
+
+class Play(NamedTuple):
+    """The same L episodes on both engines: start states, actions [S, L, A], and what came out."""
+
+    qpos: np.ndarray
+    qvel: np.ndarray
+    actions: np.ndarray
+    start: np.ndarray
+    steps: list[Transition]
+
+
+def play_in_c(name: str, lanes: int, steps: int) -> Play:
+    """Random actions from random resets, with the C engine."""
+    task, rows = TASKS[name], np.arange(lanes)
+    simulator = MujocoSimulator(task, lanes)
+    rng = np.random.default_rng(0)
+    uniforms = rng.random((lanes, task.num_uniforms))
+    normals = rng.standard_normal((lanes, task.num_normals))
+    qpos, qvel = task.reset(np, simulator.model, uniforms, normals)
+    low, high = simulator.model.actuator_ctrlrange.T
+    actions = rng.uniform(low, high, (steps, lanes, low.size))
+    start = simulator.reset_to(rows, qpos, qvel)
+    return Play(qpos, qvel, actions, start, [simulator.step(rows, a) for a in actions])
+
+
+def play_in_mjx(engine: MjxTask, play: Play) -> tuple[Any, Any]:
+    """First observations [L, O] and transitions [L, S, ...], as NumPy arrays."""
+
+    def one(qpos, qvel, actions):
+        state, observation = engine.reset_to(qpos, qvel)
+        return observation, jax.lax.scan(engine.step, state, actions)[1]
+
+    played = jax.jit(jax.vmap(one, (0, 0, 1)))(play.qpos, play.qvel, play.actions)
+    return jax.tree.map(np.asarray, played)
+
+
+def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
+    return float(np.max(np.abs(ours - theirs) / (1 + np.abs(theirs))))
+
+
+@comparable
+def test_mjx_steps_as_the_c_engine(name):
+    """Float64, random actions, step by step, also after the task's own end."""
+    play = play_in_c(name, NUM_STARTS, NUM_STEPS)
+    with jax.enable_x64(True):
+        start, out = play_in_mjx(MjxTask(TASKS[name]), play)
+    tolerance = PARITY[name].tolerance
+    assert difference(start, play.start) <= tolerance
+    for step, theirs in enumerate(play.steps):
+        assert difference(out.observation[:, step], theirs.observation) <= tolerance, step
+        assert difference(out.reward[:, step], theirs.reward) <= tolerance, step
+        np.testing.assert_array_equal(out.terminated[:, step], theirs.terminated)
+    if name == "InvertedPendulum":
+        ended = np.array([step.terminated for step in play.steps])
+        assert ended.any() and not ended.all()
+
+
+def test_halfcheetah_in_production_precision():
+    """Float32: resets are the task's own, and three steps are the C engine's to 1e-4."""
+    environment = make_jax_environment(build_config({"env": "HalfCheetah", "engine": "mjx"}))
+    keys = jax.random.split(jax.random.key(0), 64)
+    state, observation = jax.jit(jax.vmap(environment.reset))(keys)
+    assert observation.dtype == jnp.float32
+    qpos, qvel = np.asarray(state.qpos, np.float64), np.asarray(state.qvel, np.float64)
+    assert 0.09 < np.abs(qpos).max() <= 0.1 and 0.08 < qvel.std() < 0.12
+
+    simulator, rows = MujocoSimulator(TASKS["HalfCheetah"], 64), np.arange(64)
+    assert difference(observation, simulator.reset_to(rows, qpos, qvel)) < 1e-6
+    step = jax.jit(jax.vmap(environment.step))
+    for action in np.random.default_rng(0).uniform(-1, 1, (3, 64, 6)).astype(np.float32):
+        before = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state)
+        state, out = step(state, action)
+        assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state) == before
+        theirs = simulator.step(rows, action)
+        assert difference(out.observation, theirs.observation) < 1e-4
+        assert difference(out.reward, theirs.reward) < 1e-4
+        assert not out.terminated.any()
+
+
+@pytest.mark.slow
+def test_ant_differs_only_where_a_foot_is_on_the_floor():
+    """What keeps Ant from parity: before its first contact both engines agree."""
+    play = play_in_c("Ant", NUM_STARTS, 4)
+    with jax.enable_x64(True):
+        start, out = play_in_mjx(MjxTask(TASKS["Ant"]), play)
+    assert difference(start, play.start) < 1e-9
+    flying = np.ones(NUM_STARTS, bool)
+    for step, theirs in enumerate(play.steps):
+        flying &= (theirs.observation[:, 27:] == 0).all(axis=1)
+        assert difference(out.observation[flying, step], theirs.observation[flying]) < 1e-5
+    assert flying.any()
+
+
+@pytest.mark.slow
+def test_humanoid_with_newtons_solver_gives_finite_numbers():
+    play = play_in_c("Humanoid", 2, 2)
+    start, out = play_in_mjx(MjxTask(TASKS["Humanoid"], "newton"), play)
+    assert difference(start, play.start) < 1e-3
+    assert np.isfinite(out.observation).all() and np.isfinite(out.reward).all()
+
+
+# --- what can be asked for ------------------------------------------------------------------------
+
+
+def test_every_task_has_a_parity_and_a_backend():
+    assert set(PARITY) == set(TASKS) == set(REGISTERED)
+    for name, parity in PARITY.items():
+        assert (parity.tolerance is None) == bool(parity.note)
+        assert "mjx" in REGISTERED[name].engines
+        assert "newton" not in REGISTERED[name].backends["mjx"] or parity.tolerance is None
+
+
+@pytest.mark.parametrize("name", ["Humanoid", "HumanoidStandup"])
+def test_another_solver_has_to_be_asked_for(name):
+    with pytest.raises(UserError, match=r"PGS.*--backend newton.*--engine mujoco"):
+        build_config({"env": name, "engine": "mjx"})
+    config = build_config({"env": name, "engine": "mjx", "backend": "newton"})
+    assert config.backend == "newton"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"engine": "mjx", "backend": "spring"}, "use --backend jax or warp"),
+        ({"engine": "mjx", "backend": "wrap"}, "did you mean 'warp'?"),
+        ({"engine": "mjx", "backend": "newton"}, "no backend 'newton'"),
+        ({"backend": "jax"}, "backend jax has no effect with engine 'mujoco'"),
+        ({"engine": "brax"}, "did you mean 'brax/halfcheetah'?"),
+        ({"engine": "mjxx"}, "did you mean 'mjx'?"),
+    ],
+)
+def test_backends_that_are_refused(options, words):
+    with pytest.raises(UserError) as caught:
+        build_config({"env": "HalfCheetah", **options})
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_default_backend():
+    assert build_config({"env": "HalfCheetah", "engine": "mjx"}).backend == "jax"
+    assert build_config({"env": "HalfCheetah"}).backend is None
+
+
+@pytest.mark.parametrize(
+    ("installed", "words"), [(False, "pip install '.[warp]'"), (True, "NVIDIA GPU")]
+)
+def test_warp_says_what_is_missing(installed, words, monkeypatch):
+    found = object() if installed else None
+    monkeypatch.setattr("pes_rl.envs.mjx_engine.find_spec", lambda name: found)
+    monkeypatch.setattr("jax.default_backend", lambda: "cpu")
+    config = build_config({"env": "HalfCheetah", "engine": "mjx", "backend": "warp"})
+    with pytest.raises(UserError) as caught:
+        make_jax_environment(config)
+    assert words in str(caught.value) and "--backend jax" in str(caught.value)
+
+
+def test_importing_mjx_prints_nothing(capsys):
+    MjxTask(TASKS["InvertedPendulum"])
+    assert capsys.readouterr() == ("", "")

@@ -110,6 +110,7 @@ def _stop():
         ("--env Swimmer --first-seed 4294967295", "lower --first-seed"),
         ("--env Swimmer --sigma 1", "unknown flag '--sigma'"),
         ("--env Swimmer --learning-rate 0", "learning_rate must be finite and positive"),
+        ("--env brax/ant --num-env-steps 1e4", "cannot be compared yet"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_written(flags, said, tmp_path, capsys):

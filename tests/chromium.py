@@ -28,11 +28,6 @@ _SOFTWARE_GL = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-sw
 _NO_GL = ("--disable-gpu", "--disable-3d-apis", "--disable-webgl")
 
 
-def find_chromium() -> str | None:
-    """The executable, or None where there is no Chromium."""
-    return next(filter(None, map(shutil.which, _NAMES)), None)
-
-
 class Chromium:
     """One browser with one page; a context manager.
 
@@ -42,8 +37,8 @@ class Chromium:
     """
 
     def __init__(self, profile: Path, webgl: bool = True, size: tuple[int, int] = (560, 440)):
-        executable = find_chromium()
-        assert executable is not None
+        executable = next(filter(None, map(shutil.which, _NAMES)), None)
+        assert executable, f"these tests need a browser; install one of {', '.join(_NAMES)}"
         to_child, self._write = os.pipe()
         self._read, from_child = os.pipe()
         # Chromium speaks on descriptors 3 and 4; ours may be those very numbers.

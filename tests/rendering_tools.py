@@ -1,19 +1,16 @@
-"""Saved policies, an environment that only draws pictures, and OpenGL or a skip."""
+"""Saved policies, and an environment that only draws pictures."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
-import pytest
 
-from pes_rl.errors import UserError
 from pes_rl.policies import make_policy
 from pes_rl.policies.action import ActionSpec
 from pes_rl.policy_io import save_policy
-from pes_rl.rendering.gl import open_context
 
 SIZES = {  # observation, action
     "HalfCheetah-v5": (17, 6),
@@ -55,7 +52,7 @@ def _save(folder: Path, policy, theta, spec, gymnasium_id: str, horizon: int) ->
 class Dots(gymnasium.Env):
     """Draws one brighter column a step; has no MuJoCo model."""
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 - as Gymnasium has it
+    metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": 10}
     observation_space = gymnasium.spaces.Box(0, 1e3, (1,))
     action_space = gymnasium.spaces.Discrete(2)
     size = (31, 45)  # odd on purpose
@@ -76,20 +73,3 @@ class Dots(gymnasium.Env):
         image = np.full((*self.size, 3), 40, np.uint8)
         image[:, : 3 * self.step_count] = 200
         return image
-
-
-@pytest.fixture
-def dots(monkeypatch):
-    """Registers ``Dots``, and forgets it again; yields the class."""
-    gymnasium.register(DOTS, Dots)
-    yield Dots
-    del gymnasium.registry[DOTS]
-
-
-@pytest.fixture(scope="session")
-def opengl():
-    """Skips where nothing can be drawn."""
-    try:
-        open_context(16, 16).free()
-    except UserError as error:
-        pytest.skip(f"needs OpenGL: {error}")

@@ -14,7 +14,9 @@ from pes_rl.device.trainer import DeviceTrainer
 from pes_rl.envs.jax_environment import JaxEnvironment, JaxTransition
 from pes_rl.errors import UserError
 from pes_rl.policies.action import ActionSpec
-from tests.test_device_update import configure, no_cache  # noqa: F401
+from tests.toy_environment import configure
+
+pytestmark = pytest.mark.usefixtures("no_compilation_cache")
 
 
 def wide(observation: int, action: int, size: int) -> JaxEnvironment:

@@ -14,8 +14,7 @@ import dataclasses, json, sys
 import jax, numpy as np
 from pes_rl.device.placement import make_mesh
 from pes_rl.device.trainer import DeviceTrainer
-from tests.test_device_update import configure
-from tests.toy_environment import point_mass
+from tests.toy_environment import configure, point_mass
 
 jax.config.update("jax_enable_compilation_cache", False)
 assert len(jax.devices()) == 8

@@ -12,8 +12,7 @@ import pes_rl
 from pes_rl.checkpoint import flatten, unflatten
 from pes_rl.device.trainer import DeviceTrainer
 from tests.run_tools import EVAL, TIMES, arrays, resume, rows, train
-from tests.test_device_update import configure
-from tests.toy_environment import PointMass, point_mass
+from tests.toy_environment import PointMass, configure, point_mass
 
 # 24 env steps an update where nothing ends early, four updates an advance.
 SIZES = (

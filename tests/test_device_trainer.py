@@ -13,8 +13,9 @@ from pes_rl.device.statistics import Count, Statistics
 from pes_rl.device.trainer import DeviceTrainer, chunk_size, updates_per_advance
 from pes_rl.errors import UserError
 from pes_rl.policies import Normalizer
-from tests.test_device_update import configure, no_cache  # noqa: F401
-from tests.toy_environment import point_mass
+from tests.toy_environment import configure, point_mass
+
+pytestmark = pytest.mark.usefixtures("no_compilation_cache")
 
 
 def test_learns_to_push():

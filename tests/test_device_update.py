@@ -10,48 +10,14 @@ import numpy as np
 import pytest
 
 from pes_rl import streams
-from pes_rl.config import build_config
 from pes_rl.device.trainer import DeviceTrainer
 from pes_rl.particles.lift import stream_keys
 from pes_rl.policies import Normalizer
 from tests import reference
-from tests.toy_environment import DT, point_mass
+from tests.toy_environment import DT, PAIRS, RATE, SHIFT, K, T, configure, point_mass
 
-PAIRS, K, T, UPDATES = 6, 7, 33, 14  # K does not divide T
-RATE = 2.0**-4
-SHIFT = 0.25
-
-
-@pytest.fixture(autouse=True)
-def no_cache():
-    jax.config.update("jax_enable_compilation_cache", False)
-    yield
-    jax.config.update("jax_enable_compilation_cache", True)
-
-
-def configure(estimator: str = "es-single", **fields):
-    """A small configuration of the toy environment, under the name of a registered one."""
-    wanted = {
-        "env": "HalfCheetah",
-        "estimator": estimator,
-        "num_pairs": PAIRS,
-        "perturb_std": 1.0,
-        "horizon": T,
-        "learning_rate": RATE,
-        "optimizer": "sgd",
-        "shaping": "none",
-        "num_top_pairs": None,
-        "learning_rate_schedule": "constant",
-        "momentum": 0.0,
-        "reward_shift": SHIFT,
-        "policy": "linear",
-        "eval_every": 1,  # one update per advance
-    }
-    if estimator != "es":
-        wanted["segment_length"] = K
-    if estimator == "gpes":
-        wanted["noise_period"] = 2 * K
-    return build_config(wanted | fields)
+pytestmark = pytest.mark.usefixtures("no_compilation_cache")
+UPDATES = 14
 
 
 class PointMass:

@@ -17,7 +17,7 @@ from pes_rl.rendering import live
 from pes_rl.rendering.camera import plan_shot
 from pes_rl.rendering.output import render, sample_frames
 from pes_rl.rendering.recording import record
-from tests.rendering_tools import DOTS, SIZES, dots, save, save_dots  # noqa: F401 - dots: fixture
+from tests.rendering_tools import DOTS, SIZES, save, save_dots
 
 
 @pytest.mark.parametrize("env_id", ["HalfCheetah-v5", "Hopper-v5"])
@@ -76,7 +76,7 @@ def test_the_estimator_is_read_from_the_run_or_the_card(tmp_path):
     assert record(load_policy(folder)).details["estimator"] == "pes"
 
 
-def test_an_environment_without_a_model_is_photographed(tmp_path, dots):  # noqa: F811
+def test_an_environment_without_a_model_is_photographed(tmp_path, dots):
     recording = record(load_policy(save_dots(tmp_path)))
     assert recording.model is None
     assert recording.images is not None
@@ -88,7 +88,7 @@ def test_an_environment_without_a_model_is_photographed(tmp_path, dots):  # noqa
     assert recording.details["episode_return"] == 6.0
 
 
-def test_an_environment_that_cannot_be_photographed(tmp_path, dots, monkeypatch):  # noqa: F811
+def test_an_environment_that_cannot_be_photographed(tmp_path, dots, monkeypatch):
     policy = load_policy(save_dots(tmp_path))
 
     def without_pygame(self):

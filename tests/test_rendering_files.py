@@ -23,7 +23,7 @@ from pes_rl.rendering import offscreen
 from pes_rl.rendering.offscreen import pictures
 from pes_rl.rendering.output import render
 from pes_rl.rendering.recording import Recording, record
-from tests.rendering_tools import dots, opengl, save, save_dots  # noqa: F401 - fixtures
+from tests.rendering_tools import save, save_dots
 from tests.run_tools import contents
 from tests.viewer_tools import general_episode
 
@@ -209,7 +209,7 @@ def test_no_ffmpeg(tmp_path, cheetah, monkeypatch):
     assert contents(tmp_path) == {}
 
 
-def test_photographs_become_clips(tmp_path, dots):  # noqa: F811
+def test_photographs_become_clips(tmp_path, dots):
     policy = save_dots(tmp_path / "policy")
     render(policy, tmp_path / "x.mp4")
     meta, frames = read_mp4(tmp_path / "x.mp4")

@@ -11,14 +11,11 @@ import pytest
 from PIL import Image
 
 from pes_rl.rendering.html import write_html
-from tests.chromium import Chromium, find_chromium
+from tests.chromium import Chromium
 from tests.test_viewer_page import ATTACK
 from tests.viewer_tools import general_episode, photographed, random_episode, recording
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(find_chromium() is None, reason="no Chromium is installed"),
-]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

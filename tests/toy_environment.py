@@ -7,10 +7,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from pes_rl.config import build_config
 from pes_rl.envs.jax_environment import JaxEnvironment, JaxTransition
 from pes_rl.policies.action import ActionSpec
 
 DT = 0.1
+PAIRS, K, T = 6, 7, 33  # K does not divide T
+RATE = 2.0**-4
+SHIFT = 0.25
 
 
 class PointMass(NamedTuple):
@@ -42,3 +46,28 @@ def point_mass(bound: float = 1.0, start: float = 0.1) -> JaxEnvironment:
         return state, JaxTransition(observe(state), reward, jnp.abs(x) >= bound)
 
     return JaxEnvironment(reset, step, 3, ActionSpec("box", 1, (-1.0,), (1.0,)))
+
+
+def configure(estimator: str = "es-single", **fields):
+    """A small configuration of the toy environment, under the name of a registered one."""
+    wanted = {
+        "env": "HalfCheetah",
+        "estimator": estimator,
+        "num_pairs": PAIRS,
+        "perturb_std": 1.0,
+        "horizon": T,
+        "learning_rate": RATE,
+        "optimizer": "sgd",
+        "shaping": "none",
+        "num_top_pairs": None,
+        "learning_rate_schedule": "constant",
+        "momentum": 0.0,
+        "reward_shift": SHIFT,
+        "policy": "linear",
+        "eval_every": 1,  # one update per advance
+    }
+    if estimator != "es":
+        wanted["segment_length"] = K
+    if estimator == "gpes":
+        wanted["noise_period"] = 2 * K
+    return build_config(wanted | fields)

@@ -265,7 +265,9 @@ def _complete(tree: Any, prefix: DeviceState) -> DeviceState:
     def spread(sharding: Any, branch: Any) -> Any:
         return jax.tree.map(lambda _: sharding, branch)
 
-    is_sharding = lambda x: isinstance(x, jax.sharding.Sharding)  # noqa: E731
+    def is_sharding(node: Any) -> bool:
+        return isinstance(node, jax.sharding.Sharding)
+
     return jax.tree.map(spread, prefix, tree, is_leaf=is_sharding)
 
 

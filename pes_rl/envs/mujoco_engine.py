@@ -1,10 +1,9 @@
 """Gymnasium's MuJoCo tasks on MuJoCo's own batched C engine (`mujoco.batch.Batch`)."""
 
-# MuJoCo's type stubs leave out most of its names.
-# pyright: reportAttributeAccessIssue=false
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import math
 import os
@@ -21,9 +20,8 @@ from pes_rl.envs.task import Task
 from pes_rl.policies.action import ActionSpec
 from pes_rl.rendering.gl import import_mujoco
 
-import_mujoco()  # simulating needs no OpenGL, whatever MUJOCO_GL asks for
-import mujoco  # noqa: E402
-from mujoco.batch import Batch  # noqa: E402
+mujoco = import_mujoco()  # simulating needs no OpenGL, whatever MUJOCO_GL asks for
+Batch = importlib.import_module("mujoco.batch").Batch
 
 _UNSTABLE = [
     int(mujoco.mjtWarning.mjWARN_BADQPOS),
@@ -33,8 +31,8 @@ _UNSTABLE = [
 ]
 
 
-def load_model(task: Task) -> mujoco.MjModel:
-    """The task's model, read from Gymnasium's assets without importing Gymnasium."""
+def load_model(task: Task) -> Any:
+    """The task's ``mujoco.MjModel``, read from Gymnasium's assets without importing Gymnasium."""
     spec = importlib.util.find_spec("gymnasium")
     assert spec is not None and spec.submodule_search_locations
     assets = Path(spec.submodule_search_locations[0]) / "envs" / "mujoco" / "assets"
@@ -55,7 +53,7 @@ class _Rows:
 class _Constants:
     """The model as tasks read it: a field of MjModel costs a microsecond each time."""
 
-    def __init__(self, model: mujoco.MjModel):
+    def __init__(self, model: Any):
         self._model = model
         self.opt = SimpleNamespace(timestep=model.opt.timestep)
 

@@ -1,0 +1,39 @@
+"""Fixtures of several test files. Heavy imports are inside them."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def no_compilation_cache():
+    """JAX compiles everything anew, as tests that count compilations or read analyses need."""
+    import jax
+
+    jax.config.update("jax_enable_compilation_cache", False)
+    yield
+    jax.config.update("jax_enable_compilation_cache", True)
+
+
+@pytest.fixture
+def dots():
+    """Registers ``Dots``, and forgets it again; yields the class."""
+    import gymnasium
+
+    from tests.rendering_tools import DOTS, Dots
+
+    gymnasium.register(DOTS, Dots)
+    yield Dots
+    del gymnasium.registry[DOTS]
+
+
+@pytest.fixture(scope="session")
+def opengl():
+    """Skips where nothing can be drawn: OpenGL's libraries belong to the system, not to pip."""
+    from pes_rl.errors import UserError
+    from pes_rl.rendering.gl import open_context
+
+    try:
+        open_context(16, 16).free()
+    except UserError as error:
+        pytest.skip(f"needs OpenGL: {error}")

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pes_rl.config_values import count
+from pes_rl.config.values import count
 
 HELP = "score a trained policy in the official environment"
 

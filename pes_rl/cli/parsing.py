@@ -6,7 +6,7 @@ import argparse
 from typing import Any, get_args
 
 from pes_rl.config import Option
-from pes_rl.config_values import flag, is_literal, required
+from pes_rl.config.values import flag, is_literal, required
 
 
 def add_option(parser: Any, name: str, option: Option, text: str) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pes_rl.config_values import count
+from pes_rl.config.values import count
 from pes_rl.errors import UserError
 
 HELP = "play one episode of a trained policy, as a video, a picture, a page or in a window"

@@ -11,7 +11,7 @@ from typing import Any
 
 from pes_rl.cli.parsing import add_option
 from pes_rl.config import DERIVED, OPTIONS, Option, build_config
-from pes_rl.config_values import count, flag
+from pes_rl.config.values import count, flag
 from pes_rl.errors import UserError
 
 HELP = "train a policy, or resume a run"

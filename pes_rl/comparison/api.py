@@ -75,7 +75,7 @@ def compare(
 
 
 def _workers(workers: Any) -> int:
-    from pes_rl.config_values import count
+    from pes_rl.config.values import count
     from pes_rl.envs.make import available_threads
 
     return available_threads() if workers is None else count("workers", workers, 1)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pes_rl.config import ESTIMATORS, JAX_ENGINES, OPTIONS, Config, build_config
-from pes_rl.config_values import as_typed, count
+from pes_rl.config.values import as_typed, count
 from pes_rl.envs.registry import Environment, resolve
 from pes_rl.errors import UserError, suggest
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pes_rl.comparison.plan import Cell, Plan, cell_name
 from pes_rl.config import OPTIONS, Config
-from pes_rl.config_values import parse_value, read_yaml
+from pes_rl.config.values import parse_value, read_yaml
 from pes_rl.errors import UserError
 from pes_rl.run_folder import COMMAND, CONFIG, VERSIONS, plain, versions, write_text_atomic
 

@@ -184,10 +184,7 @@ def make_estimator(
       ValueError: the segment or the noise period does not fit the horizon.
     """
     full_length = _FOREVER if horizon is None else horizon
-    if not 0 < segment_length <= full_length:
-        raise ValueError(f"segment_length must be in 1..{horizon}, not {segment_length}")
-    if rule.period is not None and not segment_length <= rule.period <= full_length:
-        raise ValueError(f"noise_period must be in {segment_length}..{horizon}, not {rule.period}")
+    _check_lengths(rule, segment_length, horizon)
 
     def init(key: Any, theta: Array) -> EstimatorState:
         if horizon is None and rule.period is None and theta.size > num_pairs:
@@ -195,22 +192,11 @@ def make_estimator(
                 f"{num_pairs} pairs that never draw again span {num_pairs} of {theta.size} "
                 "parameters; give a horizon, or noise with a period"
             )
-        stream = jax.random.fold_in(key, streams.NOISE)
         limit = jnp.full(num_pairs, full_length, jnp.int32)
         if staggered and horizon is not None:
             stagger_key = jax.random.fold_in(key, streams.STAGGER)
             limit = first_limits(stagger_key, num_pairs, segment_length, horizon)
-        zeros = jnp.zeros((num_pairs, theta.size), theta.dtype)
-        return EstimatorState(
-            key=jax.random.key_data(stream),
-            pair=jnp.arange(num_pairs, dtype=jnp.int32),
-            noise=zeros,
-            accumulator=zeros if rule.accumulate else zeros[:, :0],
-            draws=jnp.zeros(num_pairs, jnp.int32),
-            clock=jnp.zeros(num_pairs, jnp.int32),
-            limit=limit,
-            scale=RunningScale.empty(),
-        )
+        return _fresh_state(key, theta, limit, rule.accumulate)
 
     def perturb(state: EstimatorState) -> tuple[Perturbation, EstimatorState]:
         restart = state.clock == 0
@@ -246,6 +232,30 @@ def make_estimator(
         return grad, state, Info(invalid, zero)
 
     return Estimator(init, perturb, gradient, segment_length, perturb_std)
+
+
+def _check_lengths(rule: NoiseRule, segment_length: int, horizon: int | None) -> None:
+    longest = _FOREVER if horizon is None else horizon
+    if not 0 < segment_length <= longest:
+        raise ValueError(f"segment_length must be in 1..{horizon}, not {segment_length}")
+    if rule.period is not None and not segment_length <= rule.period <= longest:
+        raise ValueError(f"noise_period must be in {segment_length}..{horizon}, not {rule.period}")
+
+
+def _fresh_state(key: Any, theta: Array, limit: Array, accumulate: bool) -> EstimatorState:
+    """All pairs before their first episode, which may last ``limit`` [N] env steps."""
+    num_pairs = limit.shape[0]
+    zeros = jnp.zeros((num_pairs, theta.size), theta.dtype)
+    return EstimatorState(
+        key=jax.random.key_data(jax.random.fold_in(key, streams.NOISE)),
+        pair=jnp.arange(num_pairs, dtype=jnp.int32),
+        noise=zeros,
+        accumulator=zeros if accumulate else zeros[:, :0],
+        draws=jnp.zeros(num_pairs, jnp.int32),
+        clock=jnp.zeros(num_pairs, jnp.int32),
+        limit=limit,
+        scale=RunningScale.empty(),
+    )
 
 
 def _draw_noise(state: EstimatorState, draw: Array) -> Array:

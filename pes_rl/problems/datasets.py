@@ -15,7 +15,6 @@ shape, length and label range are checked. The SHA-256 of everything read is in 
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import os
 import tarfile
@@ -26,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pes_rl.errors import UserError, suggest
+from pes_rl.problems.files import read_bytes
 
 PUBLISHED = {
     "mnist/train-images-idx3-ubyte.gz": (
@@ -235,21 +235,14 @@ def _images(pixels: np.ndarray, labels: np.ndarray, name: str) -> Images:
 
 def _read(path: Path, digests: dict[str, str]) -> bytes:
     """The bytes of a file, its digest noted, and compared where it is published."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"cannot read {path}: {error.strerror}; put {path.name} (nothing is downloaded) into "
-            f"{path.parent}, or set PES_RL_DATA to the folder that has {path.parent.name}/"
-        ) from None
-    digest = hashlib.sha256(raw).hexdigest()
+    raw = read_bytes(path, digests)
+    digest = digests[path.name]
     published = PUBLISHED.get(f"{path.parent.name}/{path.name}", digest)
     if digest != published:
         raise UserError(
             f"{path} is not the published file: SHA-256 {digest}, published {published}; "
             "copy it again"
         )
-    digests[path.name] = digest
     return raw
 
 

@@ -8,7 +8,6 @@ Nothing is downloaded. The Penn Treebank is looked for in the folder that the en
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ import numpy as np
 
 from pes_rl.errors import UserError
 from pes_rl.problems.datasets import data_folder
+from pes_rl.problems.files import read_bytes
 
 TREEBANK = ("ptb.train.txt", "ptb.valid.txt")
 
@@ -116,17 +116,9 @@ def _plain(text: str) -> str:
 
 def _read(path: Path, digests: dict[str, str]) -> str:
     try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"cannot read {path}: {error.strerror}; put {path.name} (nothing is downloaded) into "
-            f"{path.parent}, or set PES_RL_DATA to the folder that has {path.parent.name}/"
-        ) from None
-    try:
-        text = _plain(raw.decode())
+        text = _plain(read_bytes(path, digests).decode())
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text ({error.reason}); copy it again") from None
     if not text:
         raise UserError(f"{path} is empty; copy it again")
-    digests[path.name] = hashlib.sha256(raw).hexdigest()
     return text

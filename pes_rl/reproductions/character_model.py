@@ -14,13 +14,12 @@ from pes_rl.reproductions.recurrent import (
     POPULATIONS,
     RATES,
     SIGMAS,
-    UNSEARCHED,
     Course,
     Rows,
     Scheme,
+    choose,
     program,
     reported,
-    tune,
 )
 
 VOCABULARY, HIDDEN, T, K, PARTICLES = 28, 7, 100, 10, 100
@@ -116,7 +115,7 @@ def judge(tracks: dict[str, Rows], unigram: float, report: Report) -> None:
 
 def run(quick: bool, report: Report) -> None:
     """Search, compute, draw, judge."""
-    seeds, budget = (1, QUICK) if quick else (3, FULL)
+    seeds, budget, search = (1, QUICK, None) if quick else (3, FULL, SEARCHED)
     text = choose_text()
     unigram = text.held_out.unigram_bits()
     report.note(f"{text.name}, {len(text.train.ids)} characters; SHA-256 {text.digests or 'none'}")
@@ -133,17 +132,15 @@ def run(quick: bool, report: Report) -> None:
         seeds=seeds,
         optimizer="adam",
         held_out_characters=JUDGED,
-        search=None if quick else {"rates": RATES, "sigmas": SIGMAS, "steps": SEARCHED},
+        search=search and {"rates": RATES, "sigmas": SIGMAS, "steps": search},
     )
     learning, tracks, searched, chosen = course(text), {}, {}, {}
     for style in METHODS:
         train = program(learning, scheme(style))
-        rate, sigma = UNSEARCHED
-        if not quick:
-            found = tune(train, scheme(style), final_bits, check_every(SEARCHED), SEARCHED)
-            searched[style] = [tried._asdict() for tried in found]
-            rate, sigma, _ = found[0]
-            report.note(f"{style}: rate {rate}, sigma {sigma}")
+        rate, sigma, tried = choose(
+            train, scheme(style), final_bits, check_every(SEARCHED), search, report
+        )
+        searched[style] = [one._asdict() for one in tried]
         chosen[style] = rate, sigma
         lanes = reported(rate, sigma, seeds)
         tracks[style] = train(lanes, check_every(budget), budget)[1]

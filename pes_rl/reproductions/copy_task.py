@@ -15,13 +15,12 @@ from pes_rl.reproductions.recurrent import (
     RATES,
     SEARCH,
     SIGMAS,
-    UNSEARCHED,
     Course,
     Rows,
     Scheme,
+    choose,
     program,
     reported,
-    tune,
 )
 
 HIDDEN, LONGEST, K, PARTICLES = 8, 12, 1, 200
@@ -167,7 +166,7 @@ def judge(outcomes: dict[str, Outcome], report: Report) -> None:
 
 def run(quick: bool, report: Report) -> None:
     """Search, compute, draw, judge."""
-    seeds, budget = (1, QUICK) if quick else (3, FULL)
+    seeds, budget, search = (1, QUICK, None) if quick else (3, FULL, SEARCHED)
     report.setting(
         hidden=HIDDEN,
         num_params=task(1).num_params,
@@ -178,18 +177,14 @@ def run(quick: bool, report: Report) -> None:
         seeds=seeds,
         steps=budget,
         optimizer="adam",
-        search=None if quick else {"rates": RATES, "sigmas": SIGMAS, "steps": SEARCHED},
+        search=search and {"rates": RATES, "sigmas": SIGMAS, "steps": search},
         papers="hidden 100, 42804 parameters, K = 1, 1000 particles (Vicol et al. 2023)",
     )
     outcomes, searched, chosen = {}, {}, {}
     for style in METHODS:
         train = program(COURSE, scheme(style))
-        rate, sigma = UNSEARCHED
-        if not quick:
-            found = tune(train, scheme(style), unsolved, CHECK, SEARCHED)
-            searched[style] = [tried._asdict() for tried in found]
-            rate, sigma, _ = found[0]
-            report.note(f"{style}: rate {rate}, sigma {sigma}")
+        rate, sigma, tried = choose(train, scheme(style), unsolved, CHECK, search, report)
+        searched[style] = [one._asdict() for one in tried]
         chosen[style] = rate, sigma
         outcomes[style] = one = follow(style, train, rate, sigma, seeds, budget)
         report.note(f"{style}: length {one.reached}, bits {one.bits.mean(axis=0).round(2)}")

@@ -16,6 +16,7 @@ import optax
 
 from pes_rl.estimators import es_single, pes, truncated_es
 from pes_rl.problems import Problem
+from pes_rl.reproductions.experiment import Report
 from pes_rl.unrolled import Loop, Method, evolution, make_loop, truncated_bptt
 
 POPULATIONS = {"es-single": es_single, "pes": pes, "truncated-es": truncated_es}
@@ -162,6 +163,18 @@ def tune(run: Callable, scheme: Scheme, score: Callable, updates: int, budget: i
         scores = np.nan_to_num(score(run(lanes, updates, budget)[1]), nan=np.inf)
         tried += [Tried(r, sigma, float(s)) for r, s in zip(RATES, scores, strict=True)]
     return sorted(tried, key=lambda one: one.score)
+
+
+def choose(
+    run: Callable, scheme: Scheme, score: Callable, updates: int, budget: int | None, report: Report
+) -> tuple[float, float, list[Tried]]:
+    """Rate and sigma, and the search behind them; the quick variants have no budget for one."""
+    if budget is None:
+        return *UNSEARCHED, []
+    found = tune(run, scheme, score, updates, budget)
+    rate, sigma, _ = found[0]
+    report.note(f"{scheme.style}: rate {rate}, sigma {sigma}")
+    return rate, sigma, found
 
 
 def reported(rate: float, sigma: float, seeds: int) -> list[Lane]:

@@ -1,0 +1,24 @@
+"""One flat configuration: defaults, presets, YAML files and flags all describe a ``Config``.
+
+A YAML key is the field's name; a flag is the same name with hyphens. Later sources win: the
+defaults, the environment's preset, the ``--config`` file, the flags. Imports nothing heavy, since
+``pes-rl --help`` is made from it.
+"""
+
+from pes_rl.config.build import build_config, load_config, parse_fields, save_config
+from pes_rl.config.checks import validate
+from pes_rl.config.fields import DERIVED, ESTIMATORS, JAX_ENGINES, OPTIONS, Config, Option
+
+__all__ = [
+    "DERIVED",
+    "ESTIMATORS",
+    "JAX_ENGINES",
+    "OPTIONS",
+    "Config",
+    "Option",
+    "build_config",
+    "load_config",
+    "parse_fields",
+    "save_config",
+    "validate",
+]

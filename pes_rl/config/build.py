@@ -1,0 +1,167 @@
+"""From flags, files and presets to one valid ``Config``, and back to a file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pes_rl.config.checks import validate
+from pes_rl.config.fields import APPLIES, DERIVED, ESTIMATORS, OPTIONS, Config
+from pes_rl.config.values import is_literal, is_null, parse_value, read_yaml, required
+from pes_rl.envs.registry import TASKS, Environment, default_backend, resolve
+from pes_rl.errors import UserError, suggest
+from pes_rl.run_folder import write_text_atomic
+
+
+def build_config(overrides: Mapping[str, Any], config_file: Path | None = None) -> Config:
+    """Merge overrides > ``config_file`` > preset > defaults into one valid configuration.
+
+    Values may be text, as flags and YAML give them. Raises ``UserError`` on anything wrong.
+    """
+    flags = parse_fields(overrides)
+    file_blocks = _read_blocks(config_file, str(config_file)) if config_file else {}
+    head = {**_select(file_blocks), **flags}
+    if "env" not in head:
+        raise UserError("no environment given; add --env, for example --env HalfCheetah")
+    environment = resolve(head["env"], head.get("engine"))
+    preset_blocks = _read_preset(environment)
+    default = OPTIONS["estimator"].default
+    estimator = {"estimator": default, **_select(preset_blocks), **head}["estimator"]
+    chosen = {**_select(file_blocks, estimator), **flags}
+    preset = _fit(_select(preset_blocks, estimator), chosen)
+    layers = (flags, _select(file_blocks, estimator), preset)
+    config = _complete(_merge(layers), environment)
+    validate(config)
+    return config
+
+
+def save_config(config: Config, path: Path) -> None:
+    """Write every field as YAML; ``load_config`` returns an equal configuration."""
+    import yaml
+
+    values = dataclasses.asdict(config)
+    values["hidden_sizes"] = list(config.hidden_sizes)
+    write_text_atomic(path, yaml.safe_dump(values, sort_keys=False))
+
+
+def load_config(path: Path) -> Config:
+    """Read a run's complete ``config.yaml``, without presets or defaults."""
+    values = _select(_read_blocks(path, str(path)))
+    # Null is how the file says that es has no segments and only gpes a noise period; what concerns
+    # engines of later versions alone is not in it.
+    for name, (switch, allowed, neutral) in APPLIES.items():
+        if values.get(switch) not in allowed:
+            values.setdefault(name, neutral)
+    missing = [name for name in OPTIONS if name not in values]
+    if missing:
+        raise UserError(f"{path} is not a complete run configuration: {missing[0]!r} is missing")
+    config = Config(**values)
+    validate(config)
+    return config
+
+
+def parse_fields(values: Mapping[str, Any], source: str = "") -> dict[str, Any]:
+    """Check names and types; text becomes values, and null leaves a derived default in place."""
+    where = f"{source}: " if source else ""
+    parsed = {}
+    for name, value in values.items():
+        option = OPTIONS.get(name)
+        if option is None:
+            place = f" in {source}" if source else ""
+            raise UserError(f"unknown key {name!r}{place}{suggest(str(name), OPTIONS)}")
+        if name in DERIVED and is_null(value):
+            continue
+        try:
+            parsed[name] = parse_value(option.kind, value)
+        except ValueError as expected:
+            shown = value if isinstance(value, str) else str(value)
+            kind = required(option.kind)
+            hint = suggest(shown, get_args(kind)) if is_literal(kind) else ""
+            raise UserError(f"{where}{name} must be {expected}, not {shown!r}{hint}") from None
+    return parsed
+
+
+def _read_preset(environment: Environment) -> dict[str, dict[str, Any]]:
+    if environment.name not in TASKS:
+        return {}
+    from importlib.resources import as_file, files
+
+    with as_file(files("pes_rl.configs") / f"{environment.name}.yaml") as path:
+        return _read_blocks(path, f"preset {path.name}")
+
+
+def _read_blocks(path: Path, source: str) -> dict[str, dict[str, Any]]:
+    """A YAML file's values by block: ``common`` (and flat keys) and one block per estimator."""
+    document = read_yaml(path, source)
+    names = ("common", *ESTIMATORS)
+    flat = {key: value for key, value in document.items() if key not in names}
+    unknown = [key for key, value in flat.items() if isinstance(value, dict)]
+    if unknown and unknown[0] not in OPTIONS:
+        raise UserError(f"unknown block {unknown[0]!r} in {source}{suggest(unknown[0], names)}")
+    blocks = {"flat": parse_fields(flat, source)}
+    for name in names:
+        block = document.get(name) or {}
+        if not isinstance(block, dict):
+            raise UserError(f"{source}: {name!r} must hold keys and values, not {block!r}")
+        if name != "common" and "estimator" in block:
+            raise UserError(f"{source}: the block {name!r} cannot choose another estimator")
+        blocks[name] = parse_fields(block, source)
+    return blocks
+
+
+def _select(blocks: Mapping[str, dict[str, Any]], estimator: str = "") -> dict[str, Any]:
+    return {**blocks.get("common", {}), **blocks.get("flat", {}), **blocks.get(estimator, {})}
+
+
+def _fit(preset: dict[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """A preset cut to what the user chose: its values must not make another's flag an error."""
+    fitted = dict(preset)
+    for name, bound in (("num_top_pairs", "num_pairs"), ("segment_length", "horizon")):
+        if fitted.get(name) is not None and chosen.get(bound) is not None:
+            fitted[name] = min(fitted[name], chosen[bound])
+    return fitted
+
+
+def _merge(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Stack layers, first wins; a choice made above drops what was meant for another choice.
+
+    So ``--estimator es`` on top of a file made for pes needs no cleaning of its segment length.
+    """
+    merged: dict[str, Any] = {}
+    for depth, layer in reversed(list(enumerate(layers))):
+        above = {key: value for higher in reversed(layers[:depth]) for key, value in higher.items()}
+        merged |= {name: v for name, v in layer.items() if _was_meant(name, layer, above)}
+    return merged
+
+
+def _was_meant(name: str, layer: Mapping[str, Any], above: Mapping[str, Any]) -> bool:
+    switch, allowed, _ = APPLIES.get(name, ("", (), None))
+    if switch not in above:
+        return True
+    return above[switch] in allowed and layer.get(switch, above[switch]) in allowed
+
+
+def _complete(given: dict[str, Any], environment: Environment) -> Config:
+    """Fill in defaults, those that depend on other fields last."""
+    values = {
+        name: option.default
+        for name, option in OPTIONS.items()
+        if option.default is not dataclasses.MISSING
+    } | given
+    values["env"] = environment.name
+    engine = values.setdefault("engine", environment.engines[0])
+    values.setdefault("backend", default_backend(environment, engine))
+    horizon = values.setdefault("horizon", environment.horizon)
+    if horizon is None:
+        raise UserError(f"environment {environment.name!r} has no time limit; give --horizon")
+    online = values["estimator"] != "es"
+    values.setdefault("segment_length", min(50, horizon) if online else None)
+    values.setdefault("staggered", online)
+    if values["estimator"] == "gpes" and values["noise_period"] is None:
+        segment = values["segment_length"]
+        values["noise_period"] = max(1, min(4, horizon // segment)) * segment
+    hidden = {"linear": (), "mlp": (64, 64), "gru": (64,)}
+    values.setdefault("hidden_sizes", hidden[values["policy"]])
+    return Config(**values)

@@ -1,0 +1,86 @@
+"""What a configuration must satisfy: ranges, and fields that fit one another."""
+
+from __future__ import annotations
+
+import math
+
+from pes_rl.config.fields import APPLIES, OPTIONS, Config
+from pes_rl.envs.registry import check_backend, resolve
+from pes_rl.errors import UserError
+
+_MAY_BE_ZERO = ("seed", "momentum", "weight_decay", "reward_shift")
+_MAY_BE_NONE = ("particle_chunk",)
+
+
+def validate(config: Config) -> None:
+    """Raise ``UserError`` where fields are out of range or contradict each other."""
+    _check_ranges(config)
+    check_backend(resolve(config.env, config.engine), config.engine, config.backend)
+    _check_choices(config)
+    _check_episode(config)
+    if config.num_top_pairs is not None and config.num_top_pairs > config.num_pairs:
+        raise UserError(
+            f"num_top_pairs {config.num_top_pairs} is more than num_pairs {config.num_pairs}; "
+            "lower it, or set it to none to use every pair"
+        )
+
+
+def _check_ranges(config: Config) -> None:
+    for name, option in OPTIONS.items():
+        value = getattr(config, name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        zero = name in _MAY_BE_ZERO
+        in_range = value > 0 or (zero and value == 0) or name == "reward_shift"
+        if not (in_range and math.isfinite(value)):
+            fix = f"; try {option.default}" if isinstance(option.default, int | float) else ""
+            kind = "0 or more" if zero else "positive"
+            kind = "a number" if name == "reward_shift" else kind
+            raise UserError(f"{name} must be finite and {kind}, not {value}{fix}")
+    if config.seed >= 2**32:
+        raise UserError(f"seed must be below 2**32, not {config.seed}")
+    if config.momentum >= 1:
+        raise UserError(f"momentum must be below 1, not {config.momentum}; try 0.9")
+    if any(size <= 0 for size in config.hidden_sizes):
+        raise UserError(f"hidden_sizes must be positive, not {list(config.hidden_sizes)}")
+
+
+def _check_choices(config: Config) -> None:
+    """Refuse an option that would silently do nothing, and ask for one that is needed."""
+    for name, (switch, allowed, neutral) in APPLIES.items():
+        value, choice = getattr(config, name), getattr(config, switch)
+        if choice not in allowed and value != neutral:
+            raise UserError(
+                f"{name} {value} has no effect with {switch} {choice!r}; remove it, "
+                f"or choose {switch} {' or '.join(allowed)}"
+            )
+        if choice in allowed and value is None and name not in _MAY_BE_NONE:
+            raise UserError(f"{switch} {choice!r} needs {name}; give --{name.replace('_', '-')}")
+    layers = len(config.hidden_sizes)
+    if (config.policy == "mlp" and layers == 0) or (config.policy == "gru" and layers != 1):
+        raise UserError(
+            f"policy {config.policy!r} cannot have hidden_sizes {list(config.hidden_sizes)}; "
+            "give one size for gru, one or more for mlp"
+        )
+
+
+def _check_episode(config: Config) -> None:
+    limit = resolve(config.env, config.engine).horizon
+    segment, horizon, period = config.segment_length, config.horizon, config.noise_period
+    if limit is not None and horizon > limit:
+        raise UserError(
+            f"horizon {horizon} is beyond the time limit of {config.env!r}, {limit} env steps; "
+            f"use at most {limit}"
+        )
+    if segment is None:
+        return
+    if segment > horizon:
+        raise UserError(
+            f"segment_length {segment} is longer than horizon {horizon}; "
+            f"use a segment_length of at most {horizon}"
+        )
+    if period is not None and (period % segment or period > horizon):
+        raise UserError(
+            f"noise_period {period} must be a multiple of segment_length {segment} and at most "
+            f"horizon {horizon}; try {max(horizon // segment // 2, 1) * segment}"
+        )

@@ -1,0 +1,119 @@
+"""The fields of a configuration: names, kinds, texts for ``--help``, defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+Engine = Literal["mujoco", "gymnasium", "mjx", "brax"]
+Backend = Literal["spring", "positional", "generalized", "mjx", "jax", "newton", "warp"]
+Estimator = Literal["es", "truncated-es", "pes", "es-single", "gpes"]
+Shaping = Literal["none", "running-std", "std", "centered-rank"]
+Optimizer = Literal["sgd", "adam", "adamw", "rmsprop"]
+Schedule = Literal["constant", "linear", "cosine"]
+Precision = Literal["float32", "bfloat16"]
+
+ESTIMATORS: tuple[str, ...] = get_args(Estimator)
+JAX_ENGINES: tuple[str, ...] = ("brax", "mjx")
+_ONLINE = tuple(name for name in ESTIMATORS if name != "es")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that decides what a training run computes. Lengths are in env steps.
+
+    Fields without a default depend on the others and are filled in by ``build_config``, so a saved
+    configuration is complete. The texts are the help of the flags.
+    """
+
+    env: Annotated[str, "task to train: a name from `pes-rl envs` or any Gymnasium id"]
+    engine: Annotated[Engine, "what steps the environment"]
+    backend: Annotated[
+        Backend | None, "physics of the engine, for those that have several (mjx, brax)"
+    ]
+    estimator: Annotated[Estimator, "gradient estimator"] = "es-single"
+    seed: Annotated[int, "seed of every random stream"] = 0
+    num_env_steps: Annotated[int, "training budget (env steps of live particles)"] = 1_000_000
+    num_pairs: Annotated[int, "antithetic pairs N; 2N particles are stepped"] = 16
+    perturb_std: Annotated[float, "standard deviation sigma of the parameter noise"] = 0.03
+    segment_length: Annotated[int | None, "env steps K of an episode between two updates"]
+    horizon: Annotated[int, "env steps T after which a training episode is cut"]
+    noise_period: Annotated[
+        int | None, "env steps between noise draws, a multiple of K (gpes only)"
+    ] = None
+    staggered: Annotated[bool, "start the pairs at different phases of the episode"]
+    shaping: Annotated[Shaping, "what the segment losses are turned into"] = "std"
+    num_top_pairs: Annotated[int | None, "use only this many best pairs, as ARS does"] = None
+    optimizer: Annotated[Optimizer, "optax optimiser"] = "sgd"
+    learning_rate: Annotated[float, "step size at the start of the schedule"] = 3e-4
+    learning_rate_schedule: Annotated[Schedule, "shape of the step size over env steps"] = (
+        "constant"
+    )
+    schedule_env_steps: Annotated[
+        int | None, "env steps at which the schedule reaches its end (not for constant)"
+    ] = None
+    momentum: Annotated[float, "momentum of sgd, in [0, 1)"] = 0.0
+    max_grad_norm: Annotated[float | None, "clip the gradient to this global norm"] = None
+    weight_decay: Annotated[
+        float, "weight decay; decoupled for adamw, else added to the gradient"
+    ] = 0.0
+    normalize_observations: Annotated[bool, "standardise observations by running statistics"] = True
+    reward_shift: Annotated[float, "subtracted from each training reward (survival bonus)"] = 0.0
+    policy: Annotated[Literal["linear", "mlp", "gru"], "policy architecture"] = "linear"
+    hidden_sizes: Annotated[tuple[int, ...], "hidden layer sizes (mlp), state size (gru)"]
+    activation: Annotated[Literal["tanh", "relu"], "activation of the mlp"] = "tanh"
+    num_threads: Annotated[int | None, "physics threads, one per available core if not given"] = (
+        None
+    )
+    particle_chunk: Annotated[
+        int | None, "antithetic pairs unrolled at a time on each device, to save memory"
+    ] = None
+    precision: Annotated[Precision, "number format of the policy's matrix products"] = "float32"
+    eval_every: Annotated[int, "env steps between evaluations"] = 50_000
+    eval_episodes: Annotated[int, "episodes per evaluation"] = 10
+    checkpoint_every: Annotated[int, "env steps between checkpoints"] = 250_000
+
+
+# What the fields that depend on others default to, in words for --help.
+DERIVED = {
+    "engine": "brax for brax/ names, mujoco where it has the task, else gymnasium",
+    "backend": "jax for mjx, spring for brax",
+    "segment_length": "50, at most the horizon; es has none",
+    "horizon": "the task's time limit",
+    "staggered": "on, except for es",
+    "noise_period": "four segments",
+    "hidden_sizes": "64 64 for mlp, 64 for gru",
+}
+# A field that means something only beside some values of another one, and its value otherwise.
+APPLIES: dict[str, tuple[str, tuple[str, ...], Any]] = {
+    "backend": ("engine", ("mjx", "brax"), None),
+    "segment_length": ("estimator", _ONLINE, None),
+    "staggered": ("estimator", _ONLINE, False),
+    "noise_period": ("estimator", ("gpes",), None),
+    "schedule_env_steps": ("learning_rate_schedule", ("linear", "cosine"), None),
+    "momentum": ("optimizer", ("sgd",), 0.0),
+    "hidden_sizes": ("policy", ("mlp", "gru"), ()),
+    "activation": ("policy", ("mlp",), "tanh"),
+    "particle_chunk": ("engine", JAX_ENGINES, None),
+    "precision": ("engine", JAX_ENGINES, "float32"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One field of ``Config`` as flags and files see it."""
+
+    kind: Any
+    help: str
+    default: Any = dataclasses.MISSING
+
+
+def _options() -> dict[str, Option]:
+    hints = get_type_hints(Config, include_extras=True)
+    return {
+        field.name: Option(*get_args(hints[field.name]), default=field.default)
+        for field in dataclasses.fields(Config)
+    }
+
+
+OPTIONS = _options()

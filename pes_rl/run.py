@@ -61,7 +61,7 @@ def train_from_config(
       KeyboardInterrupt, SystemExit(143): SIGINT or SIGTERM arrived; what exists has been saved.
     """
     with stop_signals() as stop, single_threaded_math(), contextlib.ExitStack() as held:
-        trainer = _make_trainer(config, processes)
+        trainer = make_trainer(config, processes)
         if processes.agreed(stop):
             leave_if(stop)
 
@@ -115,7 +115,7 @@ def resume(
 
         opened = processes.decide(open_run)
         path, config = Path(opened["path"]), _config_from(opened["config"])
-        trainer = _make_trainer(config, processes)
+        trainer = make_trainer(config, processes)
         arrays = processes.share(found[0].arrays if found else None)
         trainer.restore(unflatten(trainer.state(), arrays))
         if found:
@@ -188,7 +188,8 @@ def _load_config(path: Path) -> Config:
         ) from error
 
 
-def _make_trainer(config: Config, processes: Processes) -> AnyTrainer:
+def make_trainer(config: Config, processes: Processes = ALONE) -> AnyTrainer:
+    """The trainer of the configured engine; with several ``processes`` this one's share."""
     if config.engine in JAX_ENGINES:
         from pes_rl.device.trainer import DeviceTrainer
 

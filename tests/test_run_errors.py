@@ -198,7 +198,7 @@ def exit_code(flags: str, run: Path) -> int:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize(
-    ("place", "num_rows"), [("_make_trainer", None), ("save_config", 0), ("first update", 1)]
+    ("place", "num_rows"), [("make_trainer", None), ("save_config", 0), ("first update", 1)]
 )
 def test_signals_while_starting(number, code, place, num_rows, tmp_path, monkeypatch):
     """Before there is a folder nothing is left; afterwards there is something to resume."""

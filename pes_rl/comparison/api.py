@@ -166,7 +166,7 @@ def _environment(cell: Cell) -> dict[str, str]:
 
 def _result(store: Store, cell: Cell) -> str:
     found = store.score(cell)
-    if found is None or found["score"] is None:
+    if found is None:
         return "finished"
     score = found["score"]
     mean, std = score["episode_return_mean"], score["episode_return_std"]

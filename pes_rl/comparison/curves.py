@@ -17,7 +17,7 @@ CLOCKS = ("env_steps", "updates", "sequential_steps", "seconds")
 
 
 class Score(NamedTuple):
-    """The selected policy on unseen seeds of the official environment."""
+    """The selected policy on unseen seeds, where `pes_rl.evaluate` plays it."""
 
     mean: float
     std: float
@@ -41,7 +41,7 @@ class Curve(NamedTuple):
       updates: [E], increasing from 0.
       returns: [E], mean return of each evaluation's episodes.
       depth: env steps of one update for one particle: the segment length, for es the horizon.
-      score: None where there is no official environment to play in.
+      score: None if it was not played.
     """
 
     env: str
@@ -65,16 +65,14 @@ class Curve(NamedTuple):
         }[name].astype(float)
 
 
-def read_curve(
-    run: Path, config: Config, initial_return: float, score: Mapping[str, Any] | None
-) -> Curve:
+def read_curve(run: Path, config: Config, initial_return: float, score: Mapping[str, Any]) -> Curve:
     """The curve of a finished run folder.
 
     Args:
       run: the folder; its metrics.jsonl holds the evaluations.
       config: what was run.
       initial_return: mean return of the untrained policy, which the run itself does not evaluate.
-      score: result of `pes_rl.evaluate`, or None.
+      score: result of `pes_rl.evaluate`.
     """
     rows = [row for row in read_metrics(run) if row.get("eval/episode_return") is not None]
     points = [(0, 0, initial_return)]
@@ -88,7 +86,7 @@ def read_curve(
         updates,
         returns,
         config.segment_length or config.horizon,
-        Score(*(score[key] for key in _SCORE)) if score else None,
+        Score(*(score[key] for key in _SCORE)),
     )
 
 

@@ -76,7 +76,7 @@ def _reading(result: Result) -> str:
 
     plan = result.plan
     count = len(plan.seeds)
-    ids = listed([name for name in dict.fromkeys(result.gymnasium_ids.values()) if name])
+    ids = listed(list(dict.fromkeys(result.gymnasium_ids.values())))
     every = sorted({cell.config.eval_every for cell in plan.cells})
     points = [
         "**Return** is that of an evaluation: the mean over fresh episodes of the unperturbed "
@@ -90,9 +90,7 @@ def _reading(result: Result) -> str:
         "end, with straight lines between evaluations.",
         f"**Unseen seeds**: the policy of the best evaluation, played again in {ids}, "
         f"{plan.episodes} episodes reset with seeds from {SCORE_SEED} on, which no training or "
-        "selection has seen."
-        if ids
-        else "There is no official environment to score the selected policies in.",
+        "selection has seen.",
         "**Sequential steps**: updates times the segment length (`es`: the horizon), the env steps "
         "that must follow one another however many cores there are. Early terminations can only "
         "shorten them.",

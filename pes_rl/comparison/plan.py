@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pes_rl.config import ESTIMATORS, JAX_ENGINES, OPTIONS, Config, build_config
+from pes_rl.config import ESTIMATORS, OPTIONS, Config, build_config
 from pes_rl.config.values import as_typed, count
 from pes_rl.envs.registry import Environment, resolve
 from pes_rl.errors import UserError, suggest
@@ -189,11 +189,6 @@ def _budgets(num_env_steps: Any, envs: Sequence[str]) -> list[Any]:
 def _check_budgets(cells: Sequence[Cell]) -> None:
     first: dict[str, Config] = {}
     for config in (cell.config for cell in cells):
-        if config.engine in JAX_ENGINES:
-            raise UserError(
-                f"environment {config.env!r} on engine {config.engine!r} cannot be compared yet; "
-                "name a task of the mujoco or gymnasium engine (pes-rl envs lists them)"
-            )
         other = first.setdefault(config.env, config)
         if other.num_env_steps != config.num_env_steps:
             raise UserError(

@@ -59,7 +59,7 @@ class Store:
         if score is None:
             return False
         result = score["score"]
-        return result is None or (result["episodes"], result["seed"]) == (episodes, SCORE_SEED)
+        return (result["episodes"], result["seed"]) == (episodes, SCORE_SEED)
 
     def timing(self, cell: Cell) -> dict[str, Any] | None:
         """The measured speed, unless it is of other options, versions or another machine."""

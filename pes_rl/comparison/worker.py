@@ -58,15 +58,13 @@ def _train(config: Config, task: dict[str, Any]) -> dict[str, Any]:
     """Train or continue a run unless it is finished, then score its selected policy."""
     run = Path(task["run"])
     env_steps = _train_run(config, run, Path(task["result"]), task["command"])
-    from pes_rl.envs.registry import resolve
     from pes_rl.evaluation import evaluate
+    from pes_rl.run import make_trainer
     from pes_rl.runtime import single_threaded_math
-    from pes_rl.trainer import Trainer
 
-    official = resolve(config.env, config.engine).gymnasium_id
     with single_threaded_math():
-        initial = Trainer(config).evaluate().returns.mean()
-        score = evaluate(run, task["episodes"], task["seed"]) if official else None
+        initial = make_trainer(config).evaluate().returns.mean()
+        score = evaluate(run, task["episodes"], task["seed"])
     return {"env_steps": env_steps, "initial_return": initial, "score": score}
 
 
@@ -94,19 +92,19 @@ def _train_run(config: Config, run: Path, scored: Path, command: str) -> int:
 def _time(config: Config, task: dict[str, Any]) -> dict[str, Any]:
     """Speed of training alone, with every core, once everything has been compiled."""
     from pes_rl.envs.make import available_threads
+    from pes_rl.run import make_trainer
     from pes_rl.runtime import single_threaded_math
-    from pes_rl.trainer import Trainer
 
     with single_threaded_math():
-        trainer = Trainer(config)
-        for _ in range(_WARM_UP_UPDATES):
-            trainer.update()
+        trainer = make_trainer(config)
+        while trainer.updates < _WARM_UP_UPDATES:
+            trainer.advance()
         steps, updates, start = trainer.env_steps, trainer.updates, time.perf_counter()
         while (
             trainer.env_steps - steps < task["env_steps"]
             or trainer.updates - updates < _LEAST_UPDATES
         ):
-            trainer.update()
+            trainer.advance()
         seconds = time.perf_counter() - start
     return {
         "env_steps_per_second": (trainer.env_steps - steps) / seconds,

@@ -1,0 +1,88 @@
+"""How fast runs of one seed drift apart: ``python -m benchmarks.divergence --out docs``.
+
+One update is the same on any number of devices but for the order of summation, about 1e-7 of the
+gradient; a simulation amplifies that. Trains brax/hopper on 1, 2, 4 and 8 devices and in chunks,
+from the same seed, and draws the distance of the thetas over the updates: DIR/divergence.png. The
+devices are threads of a CPU, so that it runs anywhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+DEVICES = 8
+FIELDS: dict[str, Any] = {
+    "env": "brax/hopper",
+    "num_pairs": 16,
+    "perturb_std": 0.1,
+    "segment_length": 20,
+    "horizon": 200,
+    "learning_rate": 0.02,
+    "reward_shift": 1.0,
+    "eval_every": 1,
+}
+PLACES = {"2 devices": (2, None), "4 devices": (4, None), "8 devices": (8, None)} | {
+    "1 device, chunks of 4 pairs": (1, 4)
+}
+
+
+def thetas(devices: int, chunk: int | None, updates: int) -> np.ndarray:
+    """theta [updates, P] of a free run."""
+    import jax
+
+    from pes_rl.config import build_config
+    from pes_rl.device.placement import make_mesh
+    from pes_rl.device.trainer import DeviceTrainer
+
+    config = build_config(FIELDS | {"particle_chunk": chunk})
+    trainer = DeviceTrainer(config, make_mesh(jax.devices()[:devices]))
+    seen = []
+    for _ in range(updates):
+        trainer.advance()
+        seen.append(trainer.theta)
+    return np.stack(seen)
+
+
+def draw(distances: dict[str, np.ndarray], path: Path) -> None:
+    """Relative distance from the run on one device, a line each."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axis = figure.subplots()
+    for (name, values), style in zip(distances.items(), ("-", "--", ":", "-."), strict=True):
+        axis.semilogy(np.arange(1, len(values) + 1), np.maximum(values, 1e-9), style, label=name)
+    axis.set(
+        xlabel="update",
+        ylabel="distance of theta, relative",
+        title=f"{FIELDS['env']}, {FIELDS['num_pairs']} pairs: drift from the run on one device",
+    )
+    axis.legend()
+    axis.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("benchmarks.divergence")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--updates", type=int, default=150)
+    options = parser.parse_args()
+    flags = f"--xla_force_host_platform_device_count={DEVICES} --xla_cpu_multi_thread_eigen=false"
+    os.environ |= {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    one = thetas(1, None, options.updates)
+    distances = {}
+    for name, (devices, chunk) in PLACES.items():
+        other = thetas(devices, chunk, options.updates)
+        distances[name] = np.linalg.norm(other - one, axis=1) / np.linalg.norm(one, axis=1)
+        first, tenth, last = distances[name][[0, 9, -1]]
+        print(f"{name}: {first:.1e} after 1 update, {tenth:.1e} after 10, {last:.1e} at the end")
+    options.out.mkdir(parents=True, exist_ok=True)
+    draw(distances, options.out / "divergence.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -45,7 +45,7 @@ class Environment:
     unlike: Mapping[str, str] = field(default_factory=dict)
 
 
-_TUNED = ("HalfCheetah", "Swimmer")
+_TUNED = ("HalfCheetah", "Swimmer", "Hopper")
 
 
 # Warp does not compute the contact forces that Ant and the humanoids observe.

@@ -85,7 +85,7 @@ def test_a_choice_drops_what_lower_layers_meant_for_another(tmp_path):
     assert es.hidden_sizes == ()
     save_config(es, path)
     pes = build_config({"estimator": "pes", "policy": "gru"}, path)
-    assert (pes.segment_length, pes.staggered, pes.hidden_sizes) == (50, True, (64,))
+    assert (pes.segment_length, pes.staggered, pes.hidden_sizes) == (100, True, (64,))
 
 
 @pytest.mark.parametrize("text", ["2e6", "2_000_000", "2000000", 2_000_000, 2e6])

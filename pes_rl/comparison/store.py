@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pes_rl.comparison.plan import Cell, Plan, cell_name
-from pes_rl.config import OPTIONS, Config
+from pes_rl.config import OPTIONS, Config, with_neutral
 from pes_rl.config.values import parse_value, read_yaml
 from pes_rl.errors import UserError
 from pes_rl.run_folder import COMMAND, CONFIG, VERSIONS, plain, versions, write_text_atomic
@@ -149,7 +149,7 @@ def _lock(out: Path) -> Iterator[None]:
 
 
 def _check_config(run: Path, config: Config) -> None:
-    recorded = read_yaml(run / CONFIG, str(run / CONFIG))
+    recorded = with_neutral(read_yaml(run / CONFIG, str(run / CONFIG)))
     for name in recorded.keys() - OPTIONS.keys():
         raise UserError(_misfit(run, f"{name} {recorded[name]}, which this version does not have"))
     for name, option in OPTIONS.items():

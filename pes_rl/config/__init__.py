@@ -5,7 +5,13 @@ defaults, the environment's preset, the ``--config`` file, the flags. Imports no
 ``pes-rl --help`` is made from it.
 """
 
-from pes_rl.config.build import build_config, load_config, parse_fields, save_config
+from pes_rl.config.build import (
+    build_config,
+    load_config,
+    parse_fields,
+    save_config,
+    with_neutral,
+)
 from pes_rl.config.checks import validate
 from pes_rl.config.fields import DERIVED, ESTIMATORS, JAX_ENGINES, OPTIONS, Config, Option
 
@@ -21,4 +27,5 @@ __all__ = [
     "parse_fields",
     "save_config",
     "validate",
+    "with_neutral",
 ]

@@ -48,18 +48,24 @@ def save_config(config: Config, path: Path) -> None:
 
 def load_config(path: Path) -> Config:
     """Read a run's complete ``config.yaml``, without presets or defaults."""
-    values = _select(_read_blocks(path, str(path)))
-    # Null is how the file says that es has no segments and only gpes a noise period; what concerns
-    # engines of later versions alone is not in it.
-    for name, (switch, allowed, neutral) in APPLIES.items():
-        if values.get(switch) not in allowed:
-            values.setdefault(name, neutral)
+    # Null is how the file says that es has no segments and only gpes a noise period.
+    values = with_neutral(_select(_read_blocks(path, str(path))))
     missing = [name for name in OPTIONS if name not in values]
     if missing:
         raise UserError(f"{path} is not a complete run configuration: {missing[0]!r} is missing")
     config = Config(**values)
     validate(config)
     return config
+
+
+def with_neutral(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A saved configuration with what does not apply to it filled in: later versions have more."""
+    absent = {
+        name: neutral
+        for name, (switch, allowed, neutral) in APPLIES.items()
+        if values.get(switch) not in allowed
+    }
+    return absent | dict(values)
 
 
 def parse_fields(values: Mapping[str, Any], source: str = "") -> dict[str, Any]:

@@ -191,8 +191,12 @@ def _load_config(path: Path) -> Config:
 def make_trainer(config: Config, processes: Processes = ALONE) -> AnyTrainer:
     """The trainer of the configured engine; with several ``processes`` this one's share."""
     if config.engine in JAX_ENGINES:
+        from pes_rl.device.placement import use_cores
         from pes_rl.device.trainer import DeviceTrainer
+        from pes_rl.envs.make import available_threads
 
+        if processes.size == 1:
+            use_cores(config.num_pairs, config.num_threads or available_threads())
         return DeviceTrainer(config)
     from pes_rl.trainer import Trainer  # JAX and MuJoCo: seconds
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+# One device, whichever test is the first to use JAX; tests of several start processes of their own.
+_FLAGS = os.environ.get("XLA_FLAGS", "")
+if "host_platform_device_count" not in _FLAGS:
+    os.environ["XLA_FLAGS"] = f"{_FLAGS} --xla_force_host_platform_device_count=1".strip()
 
 
 @pytest.fixture

@@ -106,6 +106,19 @@ def test_gradients_do_not_depend_on_placement_in_float64():
     run({"pes": PLACES[1:]}, {}, 12, "float64")
 
 
+@pytest.mark.parametrize(
+    ("flags", "count"), [("", 3), ("--xla_force_host_platform_device_count=2", 2)]
+)
+def test_cores_become_devices_as_far_as_pairs_divide(flags, count):
+    program = (
+        "import jax; from pes_rl.device.placement import use_cores; use_cores(6, 5); "
+        "print(len(jax.devices())); use_cores(6, 1); print(len(jax.devices()))"
+    )
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    said = subprocess.check_output([sys.executable, "-c", program], env=environment, text=True)
+    assert said.split() == [str(count)] * 2  # the second call comes too late, and is harmless
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_gradients_of_every_estimator_do_not_depend_on_placement(dtype):

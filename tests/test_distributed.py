@@ -98,17 +98,18 @@ def until(condition, started, seconds: float = 240) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_two_processes_make_the_run_of_one_and_one_continues_it(engine, tmp_path):
+@pytest.mark.parametrize("several", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_processes_make_the_run_of_one_and_one_continues_it(engine, several, tmp_path):
     flags = f"{ENGINES[engine]} --num-env-steps 800"
-    for size in (1, 2):
+    for size in (1, several):
         launch(size, f"{flags} --run-dir {tmp_path / f'run{size}'}", tmp_path / f"work{size}")
-    one, two = (rows(tmp_path / f"run{size}") for size in (1, 2))
+    one, two = (rows(tmp_path / f"run{size}") for size in (1, several))
     assert len(one) == len(two) >= 10
     for a, b in zip(one[:10], two[:10], strict=True):
         assert (a["env_steps"], a["update"]) == (b["env_steps"], b["update"])
         for key in CLOSE:
             assert a[key] == pytest.approx(b[key], rel=1e-4), key
-    expected, got = (load_latest(tmp_path / f"run{size}").arrays for size in (1, 2))
+    expected, got = (load_latest(tmp_path / f"run{size}").arrays for size in (1, several))
     assert expected.keys() == got.keys()
     for name, array in expected.items():
         assert (array.dtype, array.shape) == (got[name].dtype, got[name].shape), name
@@ -116,9 +117,9 @@ def test_two_processes_make_the_run_of_one_and_one_continues_it(engine, tmp_path
         [key] = [key for key in expected if key.endswith(f"estimator/{name}")]
         np.testing.assert_array_equal(expected[key], got[key])
     # Only the first process has written anything.
-    assert not list((tmp_path / "work2" / "home1").iterdir())
-    launch(1, f"--resume {tmp_path / 'run2'} --num-env-steps 1600", tmp_path / "work1")
-    later = rows(tmp_path / "run2")
+    assert not list((tmp_path / f"work{several}" / "home1").iterdir())
+    launch(1, f"--resume {tmp_path}/run{several} --num-env-steps 1600", tmp_path / "work1")
+    later = rows(tmp_path / f"run{several}")
     assert later[-1]["env_steps"] >= 1600 and later[: len(two) - 1] == two[:-1]
 
 

@@ -8,7 +8,9 @@ of one block for arrays of another size.
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +30,19 @@ def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh with the one axis ``"pairs"`` over ``devices``, by default all there are."""
     devices = jax.devices() if devices is None else devices
     return jax.make_mesh((len(devices),), (AXIS,), (AxisType.Auto,), devices=devices)
+
+
+def use_cores(num_pairs: int, cores: int) -> None:
+    """Make every core a device of JAX, as far as the pairs spread evenly.
+
+    A program has one thread per device (`pes_rl.runtime`), so without this a CPU of many cores
+    would use one. Changes nothing once JAX has looked for devices, or where XLA_FLAGS sets them.
+    """
+    count = max(k for k in range(1, min(cores, num_pairs) + 1) if num_pairs % k == 0)
+    if "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        with contextlib.suppress(RuntimeError):
+            config: Any = jax.config
+            config.update("jax_num_cpu_devices", count)
 
 
 def check_fit(num_pairs: int, num_devices: int) -> None:

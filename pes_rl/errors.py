@@ -14,8 +14,11 @@ class UserError(Exception):
     """
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'X'?"`` for the known name nearest to ``name``, or an empty string."""
+def suggest(name: str, known: Iterable[str], likeness: float = 0.5) -> str:
+    """``"; did you mean 'X'?"`` for the known name nearest to ``name``, or an empty string.
+
+    ``likeness``, up to 1 for equal names, is what the nearest one must have.
+    """
     by_lower = {k.lower(): k for k in known}
-    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=likeness)
     return f"; did you mean '{by_lower[close[0]]}'?" if close else ""

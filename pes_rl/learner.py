@@ -6,7 +6,9 @@ noise and accumulators keep theta's dtype.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -160,22 +162,34 @@ def make_steps(config: Config, horizon: int, placement: Placement = ALL_HERE) ->
     return Steps(init, propose, learn)
 
 
+@contextlib.contextmanager
+def host_math() -> Iterator[None]:
+    """Losses in float64, and beside the physics: an accelerator would cost a transfer an update."""
+    with jax.enable_x64(True), jax.default_device(_cpu()):
+        yield
+
+
+@functools.cache
+def _cpu() -> Any:
+    return jax.local_devices(backend="cpu")[0]
+
+
 def make_learner(config: Config, horizon: int) -> Learner:
     """Compile-once functions of the configured estimator and optimiser."""
     init, propose, learn = (jax.jit(step) for step in make_steps(config, horizon))
 
     def host_propose(state: LearnerState) -> tuple[Proposal, LearnerState]:
-        with jax.enable_x64(True):
+        with host_math():
             proposal, state = propose(state)
         return Proposal(*map(np.asarray, proposal)), state
 
     def host_learn(state: LearnerState, segment: Segment, rate: float):
-        with jax.enable_x64(True):
+        with host_math():
             state, (norm, invalid, zero) = learn(state, segment, np.float32(rate))
         return state, Outcome(float(norm), int(invalid), bool(zero))
 
     def host_init(theta: np.ndarray) -> LearnerState:
-        with jax.enable_x64(True):
+        with host_math():
             return init(jnp.asarray(theta))
 
     return Learner(host_init, host_propose, host_learn)

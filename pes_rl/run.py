@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from pes_rl import __version__
 from pes_rl.checkpoint import Checkpoint, load_latest, unflatten
 from pes_rl.config import JAX_ENGINES, Config, load_config, save_config, validate
+from pes_rl.config.values import count
 from pes_rl.distributed import ALONE, Processes
 from pes_rl.errors import UserError
 from pes_rl.metrics import read_metrics
@@ -78,7 +79,7 @@ def train_from_config(
             return str(path)
 
         path = Path(processes.decide(create))
-        return _train(trainer, path, None, processes, stop)
+        return _train(trainer, path, None, processes, stop, resumed=False)
 
 
 def resume(
@@ -101,7 +102,7 @@ def resume(
         "num_threads": num_threads,
         "checkpoint_every": checkpoint_every,
     }
-    given = {name: value for name, value in changes.items() if value is not None}
+    given = {name: count(name, v, least=1) for name, v in changes.items() if v is not None}
     found: list[Checkpoint] = []
     with stop_signals() as stop, single_threaded_math(), contextlib.ExitStack() as held:
 
@@ -120,7 +121,8 @@ def resume(
         trainer.restore(unflatten(trainer.state(), arrays))
         if found:
             _reopen(path, config if given else None, command, trainer.exact_resume)
-        return _train(trainer, path, found[0] if found else None, processes, stop)
+        checkpoint = found[0] if found else None
+        return _train(trainer, path, checkpoint, processes, stop, resumed=True)
 
 
 def _load_checkpoint(path: Path, config: Config, num_env_steps: int | None) -> Checkpoint:
@@ -155,10 +157,11 @@ def _train(
     checkpoint: Checkpoint | None,
     processes: Processes,
     stop: list[int],
+    resumed: bool,
 ) -> Run:
     """This process's share; scores are known to the first one alone."""
     if processes.index > 0:
-        follow(trainer, processes, stop)
+        follow(trainer, processes, stop, resumed)
         leave_if(stop)
         return Run(path, trainer.env_steps, math.nan, -math.inf)
     session = Session(trainer, path, checkpoint, processes)

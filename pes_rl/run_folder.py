@@ -109,7 +109,7 @@ def _make_writable(path: Path) -> Path:
         for folder in reversed(missing):
             folder.mkdir(exist_ok=True)  # two runs may start at the same time
             created.append(folder)
-        if next(path.iterdir(), None) is not None:
+        if any(entry.name != _LOCK for entry in path.iterdir()):  # a start that failed leaves it
             raise UserError(
                 f"the run folder {path} is not empty; name another --run-dir, or continue that "
                 f"run with --resume {path}"
@@ -158,6 +158,8 @@ def require_run(path: Path) -> Path:
     path = Path(path)
     if is_run(path):
         return path
+    if path.parts[:1] == ("zoo",) and not path.exists():
+        raise UserError(f"{path} is a policy without checkpoints; name a run folder")
     problem = f"has no {CONFIG}" if path.exists() else "does not exist"
     raise UserError(f"{path} is not a run folder: it {problem}{suggest_run(path)}")
 

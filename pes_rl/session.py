@@ -89,9 +89,19 @@ def crossed(trainer: AnyTrainer, before: int, interval: int) -> bool:
     return trainer.env_steps // interval > before // interval
 
 
-def follow(trainer: AnyTrainer, processes: Processes, stop: list[int]) -> None:
+def follow(trainer: AnyTrainer, processes: Processes, stop: list[int], resumed: bool) -> None:
     """What `Session.train` is on the processes other than the first."""
     config = trainer.config
+    saved = trainer.updates if resumed else None
+
+    def save() -> None:
+        nonlocal saved
+        if trainer.updates != saved:
+            trainer.state()
+            processes.wait()
+            saved = trainer.updates
+
+    save()
     if trainer.env_steps < config.num_env_steps:
         trainer.compile(lambda text: None)
         processes.wait()
@@ -101,10 +111,8 @@ def follow(trainer: AnyTrainer, processes: Processes, stop: list[int]) -> None:
         if _scores(trainer, before):
             processes.wait()
         if crossed(trainer, before, config.checkpoint_every):
-            trainer.state()
-            processes.wait()
-    trainer.state()
-    processes.wait()
+            save()
+    save()
 
 
 def _scores(trainer: AnyTrainer, before: int) -> bool:
@@ -133,7 +141,7 @@ class Session:
         self._earlier_seconds = meta.get("wall_time_s", 0.0)
         self._start = self._row_time = time.perf_counter()
         self._paused, self._before = 0.0, trainer.env_steps
-        self._resumed_update = trainer.updates if checkpoint else None
+        self._resumed_update = self._saved_update = trainer.updates if checkpoint else None
 
     def train(self, stop: list[int]) -> None:
         """Update until the budget is used up or ``stop`` holds a signal; save either way."""
@@ -143,6 +151,7 @@ class Session:
             MetricsWriter(self.path, self._resumed_update, asdict(config)) as metrics,
             Progress(config.num_env_steps, label) as progress,
         ):
+            self._checkpoint()  # from the first moment on there is something to resume
             self._compile(progress)
             while trainer.env_steps < config.num_env_steps and not processes.agreed(stop):
                 self._advance(metrics, progress)
@@ -214,7 +223,16 @@ class Session:
         return self._earlier_seconds + time.perf_counter() - self._start
 
     def _checkpoint(self) -> None:
-        meta = {
+        """Save the run, unless it is saved as it is, and its present policy."""
+        if self.trainer.updates != self._saved_update:
+            arrays = flatten(self.trainer.state())
+            save_checkpoint(self.path, self.trainer.env_steps, arrays, self._meta())
+            self._saved_update = self.trainer.updates
+            self._processes.wait()
+        self._save_policy("last")
+
+    def _meta(self) -> dict[str, Any]:
+        return {
             "env_steps": self.trainer.env_steps,
             "update": self.trainer.updates,
             "wall_time_s": self._wall_time(),
@@ -222,10 +240,6 @@ class Session:
             "last_return": self.last,
             "scored_update": self._scored,
         }
-        arrays = flatten(self.trainer.state())
-        save_checkpoint(self.path, self.trainer.env_steps, arrays, meta)
-        self._save_policy("last")
-        self._processes.wait()
 
     def _save_policy(self, name: str) -> None:
         trainer, config = self.trainer, self.config

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -28,7 +28,8 @@ def stop_signals() -> Iterator[list[int]]:
         received.append(number)
         if len(received) > 1:
             leave_if([number])
-        print("pes-rl: saving after this update; once more to stop at once", file=sys.stderr)
+        # Not through sys.stderr, which the program may be in the middle of writing to.
+        os.write(2, b"pes-rl: saving after this update; once more to stop at once\n")
 
     previous = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
     try:

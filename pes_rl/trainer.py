@@ -13,7 +13,7 @@ from pes_rl.config import Config
 from pes_rl.envs.make import make_simulator
 from pes_rl.envs.registry import resolve
 from pes_rl.estimators import Segment
-from pes_rl.learner import Learner, LearnerState, learning_rate, make_learner
+from pes_rl.learner import Learner, LearnerState, host_math, learning_rate, make_learner
 from pes_rl.particles.host import Crew, Population, episode_rng, play
 from pes_rl.policies import Affine, Normalizer, make_policy
 
@@ -39,7 +39,7 @@ class Totals(NamedTuple):
 
     Attributes:
       steps: live member steps.
-      slots: member steps that live members could have made.
+      slots: member steps up to the pairs' step limits; ended members make fewer.
       segment_return: mean return of the members that were live and stayed sound.
       normalizer: observation statistics, this segment included.
     """
@@ -174,7 +174,7 @@ class Trainer:
 
         Where the engine cannot restore its environments, every pair starts a new episode.
         """
-        with jax.enable_x64(True):
+        with host_math():
             self._state = jax.tree.map(jax.numpy.asarray, state.learner)
             if not self.exact_resume:
                 fresh = self._learner.init(self.theta).estimator

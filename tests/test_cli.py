@@ -160,6 +160,14 @@ def test_errors_from_the_work_itself(calls, monkeypatch, capsys):
     assert cli.main(["train", "--env", "Hopper"]) == 2
     assert capsys.readouterr().err == "pes-rl: error: one\ntwo\nthree\n"
 
+    def fill_the_disk(*_):
+        raise OSError(28, "No space left on device", "runs/x/config.yaml")
+
+    monkeypatch.setattr(sys.modules["pes_rl.run"], "train_from_config", fill_the_disk)
+    assert cli.main(["train", "--env", "Hopper"]) == 2
+    message = "pes-rl: error: No space left on device (runs/x/config.yaml)\n"
+    assert capsys.readouterr().err == message
+
     def interrupt(*_):
         raise KeyboardInterrupt
 

@@ -101,6 +101,13 @@ def test_engines_of_jax_are_compared_too():
     assert (single.config.segment_length or 0) > 0
 
 
+def test_an_option_is_for_the_estimators_that_have_it():
+    plan = make_plan(["Swimmer"], ["es", "pes"], 1, 0, 1000, options={"segment_length": 20})
+    assert [cell.config.segment_length for cell in plan.cells] == [None, 20]
+    with pytest.raises(UserError, match="segment_length 20 has no effect with estimator 'es'"):
+        make_plan(["Swimmer"], ["es"], 1, 0, 1000, options={"segment_length": 20})
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

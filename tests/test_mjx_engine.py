@@ -171,7 +171,8 @@ def test_the_default_backend():
 
 
 @pytest.mark.parametrize(
-    ("installed", "words"), [(False, "pip install '.[warp]'"), (True, "NVIDIA GPU")]
+    ("installed", "words"),
+    [(False, "pip install -c constraints.txt '.[warp]'"), (True, "NVIDIA GPU")],
 )
 def test_warp_says_what_is_missing(installed, words, monkeypatch):
     found = object() if installed else None

@@ -11,12 +11,13 @@ from pes_rl.cli import main
 from pes_rl.reproductions import NAMES, load
 from pes_rl.reproductions import experiment as harness
 from pes_rl.reproductions.experiment import Experiment, claims_table, plain, reproduce
-from pes_rl.reproductions.figures import STYLES, panels
+from pes_rl.reproductions.figures import panels
 from pes_rl.reproductions.variance_theory import (
     es_single_variance,
     pes_variance,
     pes_variance_own,
 )
+from pes_rl.styles import STYLES
 
 FILES = {"result.json", "claims.md"}
 

@@ -18,9 +18,10 @@ from pes_rl import cli
 from pes_rl.config import OPTIONS, load_config
 from pes_rl.envs.mujoco_engine import MujocoSimulator
 from pes_rl.evaluation import play_official
-from pes_rl.particles.host import Crew
+from pes_rl.particles.host import Crew, _in_order
 from pes_rl.policies import GRU, MLP
 from pes_rl.run import Run
+from pes_rl.trainer import Trainer
 from tests.run_tools import EVAL, SMALL, TIMES, arrays, resume, rows, train
 from tests.test_metrics import events
 
@@ -318,3 +319,24 @@ def test_a_run_killed_before_its_last_policy_was_written_can_be_resumed(tmp_path
     assert resume(run) == 0
     assert (run / "policy" / "last").is_dir()
     assert arrays(run) == before
+
+
+def test_a_run_that_was_killed_at_once_can_be_resumed(tmp_path, monkeypatch):
+    flags = f"--env Swimmer {SMALL} --num-env-steps 400"
+    assert train(flags, tmp_path / "whole") == 0
+
+    def killed(_):
+        raise RuntimeError("as if killed: nothing is saved on the way out")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(Trainer, "update", killed)
+        train(flags, tmp_path / "killed")
+    assert resume(tmp_path / "killed") == 0
+    assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
+    assert arrays(tmp_path / "killed") == arrays(tmp_path / "whole")
+
+
+def test_sums_do_not_depend_on_how_many_rows_there_are():
+    terms = np.random.default_rng(0).normal(size=(26, 3, 1))
+    alone = [_in_order(terms[:, i : i + 1]) for i in range(3)]
+    np.testing.assert_array_equal(np.concatenate(alone), _in_order(terms))

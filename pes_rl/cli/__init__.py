@@ -43,6 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `pes-rl envs | head -1`; keep Python from flushing into it at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:  # a disk that is full, or has gone
+        place = f" ({error.filename})" if error.filename else ""
+        print(f"pes-rl: error: {error.strerror or error}{place}", file=sys.stderr)
+        return 2
 
 
 def _run(arguments: list[str]) -> int:
@@ -63,6 +67,18 @@ def _run(arguments: list[str]) -> int:
     return 0
 
 
+# What a flag is called in other tools, or in another command of this one.
+_ELSEWHERE = {
+    "--lr": "--learning-rate",
+    "--sigma": "--perturb-std",
+    "--timesteps": "--num-env-steps",
+    "--total-timesteps": "--num-env-steps",
+    "--num-timesteps": "--num-env-steps",
+    "--num-threads": "--workers",
+    "--algo": "--estimator",
+}
+
+
 def _known(names: Iterable[str]) -> str:
     return f"; choose from {', '.join(names)}"
 
@@ -70,9 +86,19 @@ def _known(names: Iterable[str]) -> str:
 def _refuse(argument: str, parser: argparse.ArgumentParser) -> NoReturn:
     flag = argument.partition("=")[0]
     if flag.startswith("-"):
-        known = list(parser._option_string_actions)
-        raise UserError(f"unknown flag {flag!r}{suggest(flag, known)} (see {parser.prog} --help)")
+        known = [name for name in parser._option_string_actions if name.startswith("--")]
+        raise UserError(f"unknown flag {flag!r}{_nearest(flag, known)} (see {parser.prog} --help)")
     raise UserError(f"unexpected argument {argument!r} (see {parser.prog} --help)")
+
+
+def _nearest(flag: str, known: list[str]) -> str:
+    """What other tools call ``flag``, else a flag that ends like it, else one that looks alike."""
+    same = [_ELSEWHERE.get(flag, ""), *(name for name in known if name.endswith(flag[1:]))]
+    for name in same:
+        if name in known:
+            return f"; did you mean '{name}'?"
+    bare = suggest(flag.lstrip("-"), (name[2:] for name in known if name != "--help"), 0.6)
+    return bare.replace("'", "'--", 1)
 
 
 def _attach_negative_values(arguments: list[str]) -> list[str]:

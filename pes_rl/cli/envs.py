@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from pes_rl import zoo
-from pes_rl.envs.registry import BRAX, TASKS, Environment
+from pes_rl.envs.registry import BRAX, TASKS, Environment, default_backend
 
 HELP = "list what can be trained"
 
@@ -32,13 +33,26 @@ def run(options: dict[str, Any], command: str) -> None:
     trained = zoo.names()
     for environment in environments:
         print(_row(environment, trained))
-    print("Any other Gymnasium id with a Box observation trains on the gymnasium engine.")
+    print("Any other Gymnasium id with a Box observation (no images) and Box or Discrete actions")
+    print("trains on the gymnasium engine.")
     print("Physics of engines that offer several, --backend, the default first:")
     for engine, tasks in (("mjx", TASKS), ("brax", BRAX)):
-        for backends in dict.fromkeys(t.backends[engine] for t in tasks.values()):
-            names = [name for name, t in tasks.items() if t.backends[engine] == backends]
-            named = "the others" if len(names) > len(tasks) // 2 else ", ".join(names)
-            print(f"  {engine}: {', '.join(backends)} ({named})")
+        for line in _backends(engine, tasks):
+            print(f"  {engine}: {line}")
+
+
+def _backends(engine: str, tasks: Mapping[str, Environment]) -> list[str]:
+    """What ``engine`` offers which of its tasks, most tasks first."""
+    groups: dict[tuple[str, ...], list[Environment]] = {}
+    for task in tasks.values():
+        groups.setdefault(task.backends[engine], []).append(task)
+    ranked = sorted(groups.items(), key=lambda group: -len(group[1]))
+    lines = []
+    for backends, group in ranked:
+        asked = "" if default_backend(group[0], engine) else ", only when asked for"
+        named = "all others" if group is ranked[0][1] else ", ".join(t.name for t in group)
+        lines.append(f"{', '.join(backends)}{asked} ({named if len(ranked) > 1 else 'all'})")
+    return lines
 
 
 def _row(environment: Environment, trained: Any) -> str:

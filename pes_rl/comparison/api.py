@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from pes_rl.comparison.plan import DEFAULT_ESTIMATORS, Cell, Plan, make_plan
 from pes_rl.comparison.store import SCORE_SEED, Store, marked_command, open_store, timing_key
+from pes_rl.config import JAX_ENGINES
 from pes_rl.errors import UserError
 
 _TIMED_ENV_STEPS = 200_000
@@ -140,7 +141,8 @@ def _time(plan: Plan, store: Store, stop: Sequence[int]) -> None:
                 "result": str(result),
             }
             label = f"speed of {cell.config.env} {cell.config.estimator}"
-            tasks.append(Task(label, payload, store.log(f"timing__{result.stem}")))
+            log = store.log(f"timing__{result.stem}")
+            tasks.append(Task(label, payload, log, _platform(cell)))
     with Progress(len(tasks), 0, len(tasks), 0, "speeds") as progress:
         failures = run_tasks(
             tasks,
@@ -159,9 +161,14 @@ def _time(plan: Plan, store: Store, stop: Sequence[int]) -> None:
 def _environment(cell: Cell) -> dict[str, str]:
     from pes_rl.comparison.pool import one_thread
 
-    # JAX claims a GPU's whole memory for one process, and these engines step on the host.
-    on_host = cell.config.engine in ("mujoco", "gymnasium")
-    return one_thread() | ({"JAX_PLATFORMS": "cpu"} if on_host else {})
+    return one_thread() | _platform(cell)
+
+
+def _platform(cell: Cell) -> dict[str, str]:
+    """Where JAX computes: it claims a GPU's whole memory for one process if nobody objects."""
+    if cell.config.engine in JAX_ENGINES:
+        return {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    return {"JAX_PLATFORMS": "cpu"}
 
 
 def _result(store: Store, cell: Cell) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pes_rl.config import ESTIMATORS, OPTIONS, Config, build_config
+from pes_rl.config import APPLIES, ESTIMATORS, OPTIONS, Config, build_config
 from pes_rl.config.values import as_typed, count
 from pes_rl.envs.registry import Environment, resolve
 from pes_rl.errors import UserError, suggest
@@ -131,7 +131,8 @@ def make_plan(
     cells = []
     for env, budget in zip(places, _budgets(num_env_steps, places), strict=True):
         for estimator in chosen:
-            given = {"env": env, "estimator": estimator, "num_threads": 1, **options}
+            own = _options_of(estimator, chosen, options)
+            given = {"env": env, "estimator": estimator, "num_threads": 1, **own}
             given |= {} if budget is None else {"num_env_steps": budget}
             config = build_config(given)
             if "checkpoint_every" not in options:
@@ -153,6 +154,23 @@ def _check_options(options: Mapping[str, Any]) -> None:
             raise UserError(f"{name} cannot be given for all runs of a comparison; remove it")
         if name not in OPTIONS:
             raise UserError(f"unknown option {name!r}{suggest(name, OPTIONS)}")
+
+
+def _options_of(
+    estimator: str, chosen: Sequence[str], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Options without those that others of the chosen estimators have and this one has not."""
+
+    def takes(one: str, name: str) -> bool:
+        switch, allowed, _ = APPLIES.get(name, ("", (), None))
+        return switch != "estimator" or one in allowed
+
+    # What no estimator has stays: the configuration says what is wrong with it.
+    return {
+        name: value
+        for name, value in options.items()
+        if takes(estimator, name) or not any(takes(one, name) for one in chosen)
+    }
 
 
 def _check_estimators(estimators: list[str]) -> list[str]:

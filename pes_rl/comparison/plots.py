@@ -7,13 +7,14 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from pes_rl.comparison.curves import Curve, Speed
 from pes_rl.comparison.statistics import band
 from pes_rl.run_folder import write_bytes_atomic
+from pes_rl.styles import STYLES, Style
 
 _POINTS = 201
 _COLUMNS = 3
@@ -21,23 +22,6 @@ _LABELS = {
     "env_steps": "environment steps",
     "updates": "updates",
     "sequential_steps": "sequential steps (updates x segment length)",
-}
-
-
-class Style(NamedTuple):
-    """How one estimator is drawn: colours of Okabe and Ito, and a dash and marker of its own."""
-
-    color: str
-    dash: Any
-    marker: str
-
-
-STYLES = {
-    "es": Style("#000000", (0, (6, 2)), "s"),
-    "truncated-es": Style("#CC79A7", (0, (1.2, 1.6)), "v"),
-    "pes": Style("#D55E00", (0, (7, 2, 1.5, 2)), "^"),
-    "es-single": Style("#0072B2", "solid", "o"),
-    "gpes": Style("#009E73", (0, (3, 1.5, 1, 1.5, 1, 1.5)), "D"),
 }
 
 

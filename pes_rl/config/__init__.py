@@ -13,9 +13,10 @@ from pes_rl.config.build import (
     with_neutral,
 )
 from pes_rl.config.checks import validate
-from pes_rl.config.fields import DERIVED, ESTIMATORS, JAX_ENGINES, OPTIONS, Config, Option
+from pes_rl.config.fields import APPLIES, DERIVED, ESTIMATORS, JAX_ENGINES, OPTIONS, Config, Option
 
 __all__ = [
+    "APPLIES",
     "DERIVED",
     "ESTIMATORS",
     "JAX_ENGINES",

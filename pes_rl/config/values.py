@@ -118,7 +118,9 @@ def read_yaml(path: Path, source: str) -> dict[str, Any]:
         document = yaml.load(text, Loader=yaml.BaseLoader)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
-        raise UserError(f"cannot read {source}: {reason}") from None
+        inside = path / "config.yaml"
+        hint = f"; did you mean '{inside}'?" if inside.is_file() else ""
+        raise UserError(f"cannot read {source}: {reason}{hint}") from None
     except yaml.YAMLError as error:
         line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
         problem = getattr(error, "problem", None) or "unreadable"

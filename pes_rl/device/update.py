@@ -54,7 +54,7 @@ class Row(NamedTuple):
 
     Attributes:
       steps: live member steps, uint32.
-      slots: member steps computed, live or not, uint32.
+      slots: member steps up to the pairs' step limits, uint32; ended members make fewer.
       segment_return: mean return of the members that were live and stayed sound.
       grad_norm: norm of the gradient.
       invalid_particles: members whose simulation broke down.

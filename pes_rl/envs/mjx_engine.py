@@ -153,7 +153,7 @@ def _check_warp() -> None:
     """Raise UserError where MJX's Warp implementation cannot run."""
     if find_spec("warp") is None:
         raise UserError(
-            "backend 'warp' needs the package warp-lang; install it with pip install '.[warp]', "
+            "backend 'warp' needs the package warp-lang; pip install -c constraints.txt '.[warp]', "
             "or use --backend jax"
         )
     if jax.default_backend() != "gpu":

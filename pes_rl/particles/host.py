@@ -71,11 +71,18 @@ class _Sums:
         """Both sums over all steps so far."""
         terms, self._used = self._terms[: self._used + 1], 0
         terms[0] = self._first
-        self._first = np.add.reduce(terms, axis=0)
+        self._first = _in_order(terms)
         terms *= terms
         terms[0] = self._second
-        self._second = np.add.reduce(terms, axis=0)
+        self._second = _in_order(terms)
         return self._first, self._second
+
+
+def _in_order(terms: np.ndarray) -> np.ndarray:
+    """Sum over the first axis, one after the other: NumPy adds a lone column pairwise."""
+    if terms[0].size == 1:
+        return np.add.accumulate(terms, axis=0)[-1]
+    return np.add.reduce(terms, axis=0)
 
 
 class Crew:
@@ -137,7 +144,7 @@ class Crew:
                     observation = stretch.step(action)
                 gains = stretch.settle()
                 if gains is not None:
-                    reward = np.add.reduce((reward, *gains), axis=0)
+                    reward = _in_order(np.stack((reward, *gains)))
                     steps += length
                     continue
                 # Something broke down: step by step, until it is found.

@@ -265,6 +265,7 @@ def _sklearn_datasets() -> Any:
         from sklearn import datasets  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError(
-            "this data comes with scikit-learn, which is not installed; pip install 'pes-rl[data]'"
+            "this data comes with scikit-learn, which is not installed; "
+            "pip install -c constraints.txt '.[data]'"
         ) from None
     return datasets

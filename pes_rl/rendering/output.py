@@ -96,9 +96,9 @@ def render(
 def _check(out: Path, given: dict[str, Any]) -> Format | None:
     suffix = out.suffix.lower()
     if suffix not in FORMATS:
-        hint = suggest(suffix, FORMATS) if suffix else ""
+        hint = suggest(suffix, FORMATS, 0.7) or f"; choose from {', '.join(FORMATS)}"
         ending = f"the suffix {out.suffix!r}" if suffix else "no suffix"
-        raise UserError(f"--out {out} has {ending}{hint}; choose from {', '.join(FORMATS)}")
+        raise UserError(f"--out {out} has {ending}{hint}")
     style = FORMATS[suffix]
     useful = () if style is None else ("width", "height", "camera") + ("fps",) * style.moves
     for name, value in given.items():

@@ -9,7 +9,7 @@ import numpy as np
 from pes_rl.problems.character_model import CharacterModel
 from pes_rl.problems.text import Split, has_penn_treebank, penn_treebank, python_manual_split
 from pes_rl.reproductions.experiment import Experiment, Report
-from pes_rl.reproductions.figures import STYLES, curve, panels
+from pes_rl.reproductions.figures import curve, panels
 from pes_rl.reproductions.recurrent import (
     POPULATIONS,
     RATES,
@@ -21,6 +21,7 @@ from pes_rl.reproductions.recurrent import (
     program,
     reported,
 )
+from pes_rl.styles import STYLES
 
 VOCABULARY, HIDDEN, T, K, PARTICLES = 28, 7, 100, 10, 100
 SEARCHED, FULL, QUICK = 500_000, 3_000_000, 1_000_000  # unrolled steps of every training

@@ -10,7 +10,7 @@ import numpy as np
 
 from pes_rl.problems.copy_task import CopyTask
 from pes_rl.reproductions.experiment import Experiment, Report
-from pes_rl.reproductions.figures import STYLES, curve, letters, panels
+from pes_rl.reproductions.figures import curve, letters, panels
 from pes_rl.reproductions.recurrent import (
     RATES,
     SEARCH,
@@ -22,6 +22,7 @@ from pes_rl.reproductions.recurrent import (
     program,
     reported,
 )
+from pes_rl.styles import STYLES
 
 HIDDEN, LONGEST, K, PARTICLES = 8, 12, 1, 200
 SOLVED = 0.15  # bits per character at which the sequences grow

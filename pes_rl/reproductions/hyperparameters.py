@@ -15,7 +15,7 @@ from pes_rl.problems.small_images import small_images
 from pes_rl.problems.telescoping import Telescoping
 from pes_rl.reproductions import l2_coefficient
 from pes_rl.reproductions.experiment import Experiment, Report
-from pes_rl.reproductions.figures import STYLES, letters, panels
+from pes_rl.reproductions.figures import letters, panels
 from pes_rl.reproductions.tuning import (
     Task,
     Track,
@@ -25,6 +25,7 @@ from pes_rl.reproductions.tuning import (
     spread,
     trainings,
 )
+from pes_rl.styles import STYLES
 from pes_rl.unrolled import episode_gradients, truncated_bptt
 
 PES, SINGLE = "Vicol et al. 2021", "Vicol et al. 2023"

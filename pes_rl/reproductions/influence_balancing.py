@@ -10,7 +10,8 @@ import optax
 from pes_rl.estimators import es_single, pes, truncated_es
 from pes_rl.problems.influence_balancing import InfluenceBalancing
 from pes_rl.reproductions.experiment import Experiment, Report
-from pes_rl.reproductions.figures import STYLES, curve, letters, panels
+from pes_rl.reproductions.figures import curve, letters, panels
+from pes_rl.styles import STYLES
 from pes_rl.unrolled import History, Method, evolution, minimize, rtrl, truncated_bptt, uoro
 
 PROBLEM = InfluenceBalancing()

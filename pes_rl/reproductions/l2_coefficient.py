@@ -13,7 +13,8 @@ from pes_rl.problems.datasets import diabetes
 from pes_rl.problems.hyperparameters_ridge import Ridge, ridge
 from pes_rl.problems.small_images import drawn_regression
 from pes_rl.reproductions.experiment import Report
-from pes_rl.reproductions.figures import STYLES, curve
+from pes_rl.reproductions.figures import curve
+from pes_rl.styles import STYLES
 from pes_rl.unrolled import History, evolution, minimize
 
 STARTS = (5.0, 3.0, 1.0, -1.0, -3.0, -5.0)

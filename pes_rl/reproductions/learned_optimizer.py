@@ -25,7 +25,8 @@ from pes_rl.reproductions.classic_optimizers import (
     tune,
 )
 from pes_rl.reproductions.experiment import Experiment, Report
-from pes_rl.reproductions.figures import STYLES, curve, letters, panels
+from pes_rl.reproductions.figures import curve, letters, panels
+from pes_rl.styles import STYLES
 from pes_rl.unrolled import evolution, minimize
 
 NET = OptimizerNet()
@@ -67,7 +68,7 @@ class Size(NamedTuple):
 
 
 ALL = ("truncated-es", "pes", "es-single")
-FULL = Size(1000, 20, 8, 2000, (3e-3, 1e-2), 3, 20, 8, ALL, tuple(CLASSICS), 13, True)
+FULL = Size(1000, 20, 8, 6000, (3e-3, 1e-2), 3, 20, 8, ALL, tuple(CLASSICS), 13, True)
 QUICK = Size(200, 10, 4, 1000, (1e-2,), 1, 5, 4, ("truncated-es", "es-single"), ("sgd",), 7, False)
 
 
@@ -285,6 +286,6 @@ EXPERIMENT = Experiment(
     name="learned-optimizer",
     description="a small network as the optimiser of a classifier, against tuned Adam and SGD",
     source="Vicol, Metz and Sohl-Dickstein 2021; Vicol, Kolter and Swersky 2023",
-    minutes=10,
+    minutes=20,
     run=run,
 )

@@ -7,8 +7,9 @@ import numpy as np
 from pes_rl.problems.hyperparameters import Tuning, many
 from pes_rl.problems.small_images import small_images
 from pes_rl.reproductions.experiment import Experiment, Report
-from pes_rl.reproductions.figures import STYLES, letters, panels
+from pes_rl.reproductions.figures import letters, panels
 from pes_rl.reproductions.tuning import Task, Track, plain_logarithmic, search, spread
+from pes_rl.styles import STYLES
 
 PES, SINGLE = "Vicol et al. 2021", "Vicol et al. 2023"
 METHODS = ("truncated-es", "pes", "es-single", "random-search")
@@ -41,8 +42,8 @@ def task(quick: bool) -> Task:
         segment_length=10,
         pairs=5,
         perturb_std=0.3,
-        rate=0.02,
-        updates=1200 if quick else 3000,
+        rate=0.02 if quick else 0.01,
+        updates=1200 if quick else 10_000,
         start=start,
         low=low,
         high=high,
@@ -134,6 +135,6 @@ EXPERIMENT = Experiment(
     name="many-hyperparameters",
     description="29 hyperparameters of a network at once, against random search",
     source="Vicol, Metz and Sohl-Dickstein 2021; Vicol, Kolter and Swersky 2023",
-    minutes=3,
+    minutes=10,
     run=run,
 )

@@ -14,7 +14,8 @@ from scipy.ndimage import gaussian_filter
 from pes_rl.estimators import es, es_single, pes, truncated_es
 from pes_rl.problems.toy_regression import ToyRegression
 from pes_rl.reproductions.experiment import Experiment, Report
-from pes_rl.reproductions.figures import STYLES, curve, letters, panels
+from pes_rl.reproductions.figures import curve, letters, panels
+from pes_rl.styles import STYLES
 from pes_rl.unrolled import (
     History,
     Method,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from pes_rl.reproductions.experiment import Experiment, Report
-from pes_rl.reproductions.figures import STYLES, letters, panels
+from pes_rl.reproductions.figures import letters, panels
 from pes_rl.reproductions.variance_panels import FACTORIES, Panel, linear, lstm, quadratic
+from pes_rl.styles import STYLES
 
 CLOSED_FORM, TOLERANCE = "closed form (reproductions/variance_theory.py)", 0.05
 PES, SINGLE = "Vicol et al. 2021", "Vicol et al. 2023"

@@ -27,7 +27,7 @@ def find(name: str) -> Path:
     if name in known:
         return POLICIES / name
     listed = [f"zoo/{one}" for one in known]
-    hint = suggest(f"zoo/{name}", listed) if name else ""
+    hint = suggest(name, known).replace("'", "'zoo/", 1)
     hint = hint or f"; there is {', '.join(listed) or 'none yet'}"
     raise UserError(f"the zoo has no policy {f'zoo/{name}'!r}{hint}")
 

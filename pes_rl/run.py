@@ -121,6 +121,7 @@ def resume(
         trainer.restore(unflatten(trainer.state(), arrays))
         if found:
             _reopen(path, config if given else None, command, trainer.exact_resume)
+            _compare_places(found[0], trainer)
         checkpoint = found[0] if found else None
         return _train(trainer, path, checkpoint, processes, stop, resumed=True)
 
@@ -135,6 +136,17 @@ def _load_checkpoint(path: Path, config: Config, num_env_steps: int | None) -> C
     for skipped in checkpoint.skipped:
         print(f"pes-rl: warning: skipped a damaged checkpoint: {skipped}", file=sys.stderr)
     return checkpoint
+
+
+def _compare_places(checkpoint: Checkpoint, trainer: AnyTrainer) -> None:
+    """Say so if the pairs are spread otherwise than when the run was saved."""
+    saved = checkpoint.meta.get("num_shares", trainer.num_shares)
+    if saved != trainer.num_shares:
+        print(
+            f"pes-rl: warning: the pairs were in {saved} parts (devices or processes) and are in "
+            f"{trainer.num_shares} now; the run continues, but not bit for bit",
+            file=sys.stderr,
+        )
 
 
 def _reopen(path: Path, changed: Config | None, command: str, exact: bool) -> None:
@@ -194,13 +206,14 @@ def _load_config(path: Path) -> Config:
 def make_trainer(config: Config, processes: Processes = ALONE) -> AnyTrainer:
     """The trainer of the configured engine; with several ``processes`` this one's share."""
     if config.engine in JAX_ENGINES:
-        from pes_rl.device.placement import use_cores
+        from pes_rl.device.placement import local_mesh
         from pes_rl.device.trainer import DeviceTrainer
         from pes_rl.envs.make import available_threads
 
-        if processes.size == 1:
-            use_cores(config.num_pairs, config.num_threads or available_threads())
-        return DeviceTrainer(config)
+        if processes.size > 1:
+            return DeviceTrainer(config)
+        cores = config.num_threads or available_threads()
+        return DeviceTrainer(config, local_mesh(config.num_pairs, cores))
     from pes_rl.trainer import Trainer  # JAX and MuJoCo: seconds
 
     if processes.size == 1:

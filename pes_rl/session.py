@@ -40,6 +40,8 @@ class AnyTrainer(Protocol):
       observation_shape: shape of the environment's observations, None if they are flat.
       action_shape: likewise.
       exact_resume: whether a restored run continues bit for bit.
+      num_shares: in how many parts the pairs are, on devices or in processes; sums over them differ
+        in their last bits if that does.
       env_steps: live member steps consumed so far.
       updates: updates made so far.
     """
@@ -50,6 +52,7 @@ class AnyTrainer(Protocol):
     observation_shape: Any
     action_shape: Any
     exact_resume: bool
+    num_shares: int
     env_steps: int
     updates: int
 
@@ -239,6 +242,7 @@ class Session:
             "best_return": self.best,
             "last_return": self.last,
             "scored_update": self._scored,
+            "num_shares": self.trainer.num_shares,
         }
 
     def _save_policy(self, name: str) -> None:

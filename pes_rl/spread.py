@@ -42,7 +42,7 @@ class SpreadTrainer(Trainer):
 
     def __init__(self, config: Config, processes: Processes):
         check_engine(config)
-        self._processes = processes
+        self._processes, self.num_shares = processes, processes.size
         if config.num_pairs % processes.size:
             nearest = max(1, config.num_pairs // processes.size) * processes.size
             raise UserError(

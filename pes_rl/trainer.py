@@ -60,6 +60,8 @@ class Trainer:
       updates: updates made so far.
     """
 
+    num_shares = 1
+
     def __init__(self, config: Config):
         self.config = config
         probe = make_simulator(config, config.eval_episodes)

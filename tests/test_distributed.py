@@ -27,7 +27,7 @@ SIZES = (
 ENGINES = {
     # 80 env steps an update, five updates an advance of the JAX engine.
     "mujoco": f"--env HalfCheetah {SIZES}",
-    "jax": f"--env brax/halfcheetah {SIZES}".replace(" --num-threads 1", "") + " --perturb-std 1",
+    "jax": f"--env brax/halfcheetah {SIZES} --perturb-std 1",
 }
 CLOSE = ("train/segment_return", "train/grad_norm", "train/live_fraction")
 
@@ -119,6 +119,8 @@ def test_processes_make_the_run_of_one_and_one_continues_it(engine, several, tmp
     # Only the first process has written anything.
     assert not list((tmp_path / f"work{several}" / "home1").iterdir())
     launch(1, f"--resume {tmp_path}/run{several} --num-env-steps 1600", tmp_path / "work1")
+    said = (tmp_path / "work1" / "log0").read_text()
+    assert f"the pairs were in {several} parts" in said
     later = rows(tmp_path / f"run{several}")
     assert later[-1]["env_steps"] >= 1600 and later[: len(two) - 1] == two[:-1]
 

@@ -32,17 +32,21 @@ def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     return jax.make_mesh((len(devices),), (AXIS,), (AxisType.Auto,), devices=devices)
 
 
-def use_cores(num_pairs: int, cores: int) -> None:
-    """Make every core a device of JAX, as far as the pairs spread evenly.
+def local_mesh(num_pairs: int, cores: int) -> Mesh:
+    """The mesh of a run in one process: all accelerators, or the cores of a CPU.
 
-    A program has one thread per device (`pes_rl.runtime`), so without this a CPU of many cores
-    would use one. Changes nothing once JAX has looked for devices, or where XLA_FLAGS sets them.
+    A program has one thread per device (`pes_rl.runtime`), so a CPU of many cores has to be many
+    devices. As many of them are used as pairs spread evenly over, and ``cores`` at most.
     """
-    count = max(k for k in range(1, min(cores, num_pairs) + 1) if num_pairs % k == 0)
     if "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        with contextlib.suppress(RuntimeError):
+        with contextlib.suppress(RuntimeError):  # JAX has looked for its devices already
             config: Any = jax.config
-            config.update("jax_num_cpu_devices", count)
+            config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+    devices = jax.devices()
+    if devices[0].platform == "cpu":
+        most = min(cores, len(devices), num_pairs)
+        devices = devices[: max(k for k in range(1, most + 1) if num_pairs % k == 0)]
+    return make_mesh(devices)
 
 
 def check_fit(num_pairs: int, num_devices: int) -> None:

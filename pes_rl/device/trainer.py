@@ -57,6 +57,7 @@ class DeviceTrainer:
       env_steps: live member steps consumed so far.
       updates: updates made so far.
       updates_per_advance: updates of one ``advance``, the same throughout a run.
+      num_shares: how many devices the pairs are spread over.
       exact_resume: True, a restored run continues bit for bit on the same devices.
       observation_shape: None, observations are flat.
       action_shape: None, actions are flat.
@@ -82,7 +83,8 @@ class DeviceTrainer:
         # Before the devices are looked up: an engine may have settings to make.
         self.environment = environment or make_jax_environment(config)
         self.mesh = make_mesh() if mesh is None else mesh
-        check_fit(config.num_pairs, self.mesh.size)
+        self.num_shares = self.mesh.size
+        check_fit(config.num_pairs, self.num_shares)
         self.action = self.environment.action
         self.policy = make_policy(
             config.policy,

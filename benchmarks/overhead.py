@@ -42,8 +42,8 @@ def make_bare(trainer: DeviceTrainer) -> Callable[[], None]:
         jax.random.key(1), (count, environment.action.size), minval=low, maxval=high
     )
     start = jax.tree.map(
-        lambda x: jnp.asarray(x).reshape(count, *x.shape[2:]),
-        trainer.state().device.population.environment,
+        lambda x: jnp.array(x).reshape(count, *x.shape[2:]),
+        trainer._state.population.environment,  # `state` has it without the engine's containers
     )
 
     def segment(state: Any, actions: jax.Array) -> Any:

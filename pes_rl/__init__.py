@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pes_rl.api import train
+    from pes_rl.api import resume, train
     from pes_rl.comparison.api import compare
     from pes_rl.errors import UserError
     from pes_rl.evaluation import evaluate
     from pes_rl.policy_io import load_policy
     from pes_rl.rendering.output import render
-    from pes_rl.run import resume
 
     __version__: str
 
@@ -34,7 +33,7 @@ _PUBLIC = {
     "evaluate": "pes_rl.evaluation",
     "load_policy": "pes_rl.policy_io",
     "render": "pes_rl.rendering.output",
-    "resume": "pes_rl.run",
+    "resume": "pes_rl.api",
     "UserError": "pes_rl.errors",
 }
 

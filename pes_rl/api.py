@@ -1,4 +1,4 @@
-"""The Python entry point to training, with the same names and rules as the command line."""
+"""The Python entry points to training, with the same names and rules as the command line."""
 
 from __future__ import annotations
 
@@ -33,7 +33,38 @@ def train(
     built = build_config(given, Path(config) if config is not None else None)
     from pes_rl.run import train_from_config  # heavy: JAX and MuJoCo
 
-    shown = {"run_dir": run_dir, "config": config, **overrides}
-    arguments = [repr(env), *(f"{k}={v!r}" for k, v in shown.items() if v is not None)]
-    command = f"pes_rl.train({', '.join(arguments)})"
+    command = _call("train", env, {"run_dir": run_dir, "config": config, **overrides})
     return train_from_config(built, Path(run_dir) if run_dir is not None else None, command)
+
+
+def resume(
+    run: str | Path,
+    num_env_steps: Any = None,
+    num_threads: Any = None,
+    checkpoint_every: Any = None,
+) -> Run:
+    """Continue or extend a run, bit for bit where the engine allows; return it once it has stopped.
+
+    Args:
+      run: its folder.
+      num_env_steps: a new budget, at least what the run has trained already.
+      num_threads: physics threads from here on.
+      checkpoint_every: env steps between checkpoints from here on.
+
+    Raises:
+      pes_rl.errors.UserError: ``run`` is no run, is in use, or has no intact checkpoint.
+    """
+    from pes_rl import run as runs
+
+    changes = {
+        "num_env_steps": num_env_steps,
+        "num_threads": num_threads,
+        "checkpoint_every": checkpoint_every,
+    }
+    return runs.resume(Path(run), **changes, command=_call("resume", str(run), changes))
+
+
+def _call(name: str, first: str, options: dict[str, Any]) -> str:
+    """The call as it would be typed."""
+    words = [repr(first), *(f"{k}={v!r}" for k, v in options.items() if v is not None)]
+    return f"pes_rl.{name}({', '.join(words)})"

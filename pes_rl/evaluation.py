@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from pes_rl.config.values import count
 from pes_rl.policy_io import SavedPolicy, load_policy
 from pes_rl.run_folder import versions
 from pes_rl.runtime import single_threaded_math
@@ -42,6 +43,8 @@ def evaluate(path: str | Path, episodes: int = 100, seed: int = 0) -> dict[str, 
     Raises:
       UserError: there is no policy at ``path``, or it cannot be read.
     """
+    episodes = count("episodes", episodes, least=1)
+    seed = count("seed", seed, least=0)
     policy = load_policy(path)
     official = policy.environment["gymnasium_id"] is not None
     returns, lengths = (play_official if official else play_own)(policy, episodes, seed)

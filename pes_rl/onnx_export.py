@@ -28,7 +28,9 @@ def export_onnx(saved: SavedPolicy, path: Path) -> None:
     try:
         from onnx import checker, numpy_helper, parser
     except ImportError as error:
-        raise UserError("to_onnx needs the onnx package: pip install onnx") from error
+        raise UserError(
+            "to_onnx needs the onnx package: pip install -c constraints.txt '.[onnx]'"
+        ) from error
     parts = [_normalizer(saved), _network(saved), _action(saved)]
     lines = [line for part, _ in parts for line in part]
     size, H = saved.policy.observation_size, saved.policy.state_size

@@ -111,7 +111,7 @@ def resume(
             held.enter_context(lock_run(path))
             config = replace(_load_config(path), **given)
             validate(config)
-            found.append(_load_checkpoint(path, config, num_env_steps))
+            found.append(_load_checkpoint(path, config, given.get("num_env_steps")))
             return {"path": str(path), "config": asdict(config)}
 
         opened = processes.decide(open_run)

@@ -111,8 +111,9 @@ def _read_blocks(path: Path, source: str) -> dict[str, dict[str, Any]]:
         block = document.get(name) or {}
         if not isinstance(block, dict):
             raise UserError(f"{source}: {name!r} must hold keys and values, not {block!r}")
-        if name != "common" and "estimator" in block:
-            raise UserError(f"{source}: the block {name!r} cannot choose another estimator")
+        for head in ("env", "estimator"):  # known before any block is chosen
+            if name != "common" and head in block:
+                raise UserError(f"{source}: the block {name!r} cannot choose another {head}")
         blocks[name] = parse_fields(block, source)
     return blocks
 

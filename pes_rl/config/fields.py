@@ -42,7 +42,7 @@ class Config:
         int | None, "env steps between noise draws, a multiple of K (gpes only)"
     ] = None
     staggered: Annotated[bool, "start the pairs at different phases of the episode"]
-    shaping: Annotated[Shaping, "what the segment losses are turned into"] = "std"
+    shaping: Annotated[Shaping, "how segment losses are rescaled before the update"] = "std"
     num_top_pairs: Annotated[int | None, "use only this many best pairs, as ARS does"] = None
     optimizer: Annotated[Optimizer, "optax optimiser"] = "sgd"
     learning_rate: Annotated[float, "step size at the start of the schedule"] = 3e-4
@@ -62,9 +62,10 @@ class Config:
     policy: Annotated[Literal["linear", "mlp", "gru"], "policy architecture"] = "linear"
     hidden_sizes: Annotated[tuple[int, ...], "hidden layer sizes (mlp), state size (gru)"]
     activation: Annotated[Literal["tanh", "relu"], "activation of the mlp"] = "tanh"
-    num_threads: Annotated[int | None, "physics threads, one per available core if not given"] = (
-        None
-    )
+    num_threads: Annotated[
+        int | None,
+        "threads of the physics, or devices of a JAX engine on a CPU; one per core if not given",
+    ] = None
     particle_chunk: Annotated[
         int | None, "antithetic pairs unrolled at a time on each device, to save memory"
     ] = None

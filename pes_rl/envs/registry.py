@@ -27,7 +27,7 @@ class Environment:
       observation_size: length of one observation, None where only making it would tell.
       action_size: length of one action, None where only making it would tell.
       threshold: episode return that counts as solved, None where nobody has set a meaningful one.
-      tuned: whether its presets come from a search of ours; the others are from the literature.
+      tuned: whether its presets come from a search of ours; the files of the others say whence.
       backends: for an engine that has several kinds of physics, those it offers here.
       unlike: why no backend of an engine steps the task as it is defined, so that one has to be
         asked for by name; otherwise the first one is the default.

@@ -24,6 +24,8 @@ BY_HAND = "test_estimator_contract.py::test_one_update_by_hand"
 
 FUSED = "test_device_update.py::test_the_fused_update_agrees_with_the_reference[es-single]"
 PLACED = "test_device_placement.py::test_gradients_do_not_depend_on_placement_in_float64"
+HOST = "test_host_update.py::test_updates_agree_with_the_reference[es-single-float64]"
+BROKEN = "test_host_update.py::test_broken_simulations_agree_with_the_reference[pes]"
 
 
 class Mutation(NamedTuple):
@@ -149,6 +151,34 @@ MUTATIONS = [
         "state.episodes, state.pair)",
         "state.episodes)",
         (PLACED,),
+    ),
+    Mutation(
+        "host: reward shift of the wrong sign",
+        "particles/host.py",
+        "tally.reward - self._reward_shift * tally.steps",
+        "tally.reward + self._reward_shift * tally.steps",
+        (HOST,),
+    ),
+    Mutation(
+        "host: members' rows are swapped",
+        "particles/host.py",
+        "theta.reshape(n, -1)",
+        "theta[:, ::-1].reshape(n, -1)",
+        (HOST,),
+    ),
+    Mutation(
+        "host: simulations that broke down count",
+        "particles/host.py",
+        "tally.unstable[rows] |= unstable",
+        "tally.unstable[rows] |= False",
+        (BROKEN,),
+    ),
+    Mutation(
+        "host: simulations that broke down are observed",
+        "particles/host.py",
+        "np.repeat(~segment.invalid.any(axis=1), 2)",
+        "np.ones(2 * self._num_pairs, bool)",
+        (BROKEN,),
     ),
 ]
 

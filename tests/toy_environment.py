@@ -1,14 +1,20 @@
-"""A point mass in JAX: deterministic, cheap, and it terminates where the action pushes it."""
+"""A point mass in JAX: deterministic, cheap, and it terminates where the action pushes it.
+
+With its twin in NumPy, for trainers whose particles are on the host.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pes_rl.config import build_config
 from pes_rl.envs.jax_environment import JaxEnvironment, JaxTransition
+from pes_rl.envs.simulator import Transition
 from pes_rl.policies.action import ActionSpec
 
 DT = 0.1
@@ -46,6 +52,55 @@ def point_mass(bound: float = 1.0, start: float = 0.1) -> JaxEnvironment:
         return state, JaxTransition(observe(state), reward, jnp.abs(x) >= bound)
 
     return JaxEnvironment(reset, step, 3, ActionSpec("box", 1, (-1.0,), (1.0,)))
+
+
+class PointMassSimulator:
+    """The NumPy twin of `point_mass`: ``num_particles`` of them, as a `Simulator`.
+
+    ``breaks`` is the speed to the left at which a simulation breaks down; its numbers are then NaN.
+    """
+
+    breaks = np.inf
+    observation_size, exact = 3, True
+    action = ActionSpec("box", 1, (-1.0,), (1.0,))
+
+    def __init__(self, num_particles: int, bound: float = 1.0):
+        self.bound = bound
+        self.x, self.v = np.zeros(num_particles), np.zeros(num_particles)
+
+    def reset(self, rows: np.ndarray, rngs: Sequence[np.random.Generator]) -> np.ndarray:
+        """Start in ``rows`` [R] at `first_point`, one generator each; observations [R, 3]."""
+        self.x[rows], self.v[rows] = np.transpose([first_point(rng) for rng in rngs])
+        return self._observe(rows)
+
+    def step(self, rows: np.ndarray, action: np.ndarray) -> Transition:
+        """Advance ``rows`` [R] by one env step with actions [R, 1]."""
+        force = action[:, 0].astype(np.float64)
+        self.v[rows] += DT * force
+        self.x[rows] += DT * self.v[rows]
+        observation, reward = self._observe(rows), 1.0 + self.v[rows] - 0.1 * force**2
+        unstable = self.v[rows] <= -self.breaks
+        observation[unstable], reward[unstable] = np.nan, np.nan
+        return Transition(observation, reward, np.abs(self.x[rows]) >= self.bound, unstable)
+
+    def stretch(self, rows: np.ndarray, length: int) -> None:
+        """None: an episode may end at any step."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Copies of positions and velocities, [n] each."""
+        return {"x": self.x.copy(), "v": self.v.copy()}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Continue from what `state` returned."""
+        self.x[:], self.v[:] = state["x"], state["v"]
+
+    def _observe(self, rows: np.ndarray) -> np.ndarray:
+        return np.stack((self.x[rows], self.v[rows], np.ones(len(rows))), axis=1)
+
+
+def first_point(rng: np.random.Generator, start: float = 0.1) -> np.ndarray:
+    """Position and velocity [2] at which an episode begins, uniform within ``start`` of 0."""
+    return rng.uniform(-start, start, 2)
 
 
 def configure(estimator: str = "es-single", **fields):

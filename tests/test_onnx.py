@@ -75,7 +75,7 @@ def test_errors(tmp_path, monkeypatch):
     policy = saved(tmp_path, "linear")
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "onnx", None)
-        with pytest.raises(UserError, match="pip install -c constraints.txt"):
+        with pytest.raises(UserError, match=r"pip install -c constraints\.txt"):
             policy.to_onnx(tmp_path / "policy.onnx")
     assert not (tmp_path / "policy.onnx").exists()
     pytest.importorskip("onnx")

@@ -105,7 +105,7 @@ class Outcome(NamedTuple):
     bits: np.ndarray
 
 
-def follow(style: str, run: Any, rate: float, sigma: float, seeds: int, budget: int) -> Outcome:
+def follow(run: Any, rate: float, sigma: float, seeds: int, budget: int) -> Outcome:
     """Train the reported seeds, and judge where they end."""
     state, rows = run(reported(rate, sigma, seeds), CHECK, budget)
     reached = solved(rows, np.array([budget]))[:, 0]
@@ -187,7 +187,7 @@ def run(quick: bool, report: Report) -> None:
         rate, sigma, tried = choose(train, scheme(style), unsolved, CHECK, search, report)
         searched[style] = [one._asdict() for one in tried]
         chosen[style] = rate, sigma
-        outcomes[style] = one = follow(style, train, rate, sigma, seeds, budget)
+        outcomes[style] = one = follow(train, rate, sigma, seeds, budget)
         report.note(f"{style}: length {one.reached}, bits {one.bits.mean(axis=0).round(2)}")
     report.setting(rate_and_sigma=chosen)
     report.result(

@@ -8,7 +8,8 @@ gives without noise: call it p, taken on one unperturbed particle that accompani
 
 where subtracting eps . p, which is independent of xi_before, takes out noise and no signal.
 Unbiased for quadratic losses and linear dynamics; elsewhere p stands for the smoothed loss's
-derivative at the perturbed particles, and the difference vanishes with sigma.
+derivative at the perturbed particles, and the difference vanishes with sigma. Where a member ends
+before its twin or its centre the centre speaks for steps that were not made: a further bias.
 """
 
 from __future__ import annotations

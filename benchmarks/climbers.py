@@ -64,20 +64,14 @@ def brax_es(
     from brax.training.agents.es import networks, train
     from brax.training.agents.es.train import FitnessShaping
 
-    climb, first = Climb(), []
+    marks: list[tuple[int, float, float]] = []  # env steps, seconds with compiling, return
     per_update = 2 * settings["num_pairs"] * EPISODE_LENGTH
 
     def progress(env_steps: int, metrics: dict[str, Any]) -> None:
         if env_steps == 0:  # before any update
             return
-        spent = float(metrics["training/walltime"])
-        if not first:  # the first epochs compiled; how long one takes is known later
-            first.extend((env_steps, spent))
-            return
-        if not climb.env_steps:
-            climb.compile_seconds = round(first[1] - first[0] / metrics["training/sps"], 1)
         value = float(metrics["eval/episode_reward"])
-        climb.record(env_steps, spent - climb.compile_seconds, value)
+        marks.append((env_steps, float(metrics["training/walltime"]), value))
         if each_epoch(value):
             raise _EnoughError
 
@@ -105,6 +99,17 @@ def brax_es(
             progress_fn=progress,
             seed=seed,
         )
+    return without_compiling(marks)
+
+
+def without_compiling(marks: list[tuple[int, float, float]]) -> Climb:
+    """What Brax's own clock leaves when the first epochs cost as much as the later ones."""
+    env_steps, seconds, returns = np.array(marks).T
+    rate = np.median(np.diff(seconds) / np.diff(env_steps)) if len(marks) > 1 else 0.0
+    compiling = float(seconds[0] - env_steps[0] * rate)
+    climb = Climb(compile_seconds=round(compiling, 1))
+    for steps, spent, value in zip(env_steps, seconds, returns, strict=True):
+        climb.record(int(steps), float(spent) - compiling, float(value))
     return climb
 
 

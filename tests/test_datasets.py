@@ -87,7 +87,7 @@ def test_without_scikit_learn_the_extra_is_named(monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", no_sklearn)
-    with pytest.raises(UserError, match=r"pip install 'pes-rl\[data\]'"):
+    with pytest.raises(UserError, match=r"pip install -c constraints.txt '.\[data\]'"):
         datasets.load("digits")
 
 

@@ -45,7 +45,7 @@ for name, others in names.items():
     alone = sum(int((s.device.population.ended.sum(1) == 1).sum()) for s in states)
     for devices, chunk in others:
         other = build(dataclasses.replace(config, particle_chunk=chunk), devices)
-        worst, drift, pairs = 0.0, 0.0, 0
+        errors, drift, pairs = [], 0.0, 0
         for before, after in zip(states[:-1], states[1:]):
             other.restore(before)
             other.advance()
@@ -56,16 +56,21 @@ for name, others in names.items():
             unequal = differing(got, want)
             pairs += unequal
             if not unequal:  # a pair that ended elsewhere has another loss
-                worst = max(worst, float(np.linalg.norm(g - w) / np.linalg.norm(w)))
+                errors.append(float(np.linalg.norm(g - w) / np.linalg.norm(w)))
                 mean = np.abs(got.statistics.mean - want.statistics.mean).max()
                 drift = max(drift, float(mean / np.abs(want.statistics.mean).max()))
                 assert int(got.env_steps) == int(want.env_steps)
-        print(json.dumps([name, devices, chunk, worst, drift, pairs, alone]), flush=True)
+        print(json.dumps([name, devices, chunk, errors, drift, pairs, alone]), flush=True)
 """
 
 
-def run(cases: dict, fields: dict, updates: int, dtype: str) -> None:
-    """Compare all cases in a process with eight devices; errors of gradients and means, flags."""
+def run(cases: dict, fields: dict, updates: int, dtype: str, amplified: int = 0) -> None:
+    """Compare all cases in a process with eight devices; errors of gradients and means, flags.
+
+    In ``amplified`` of the states, at most, the gradient may differ a hundred times as much: where
+    a simulation amplifies float32's rounding within the segment. That it is nothing but rounding
+    is what the same states show in float64, where none may.
+    """
     environment = {
         **os.environ,
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_cpu_multi_thread_eigen=false",
@@ -86,9 +91,11 @@ def run(cases: dict, fields: dict, updates: int, dtype: str) -> None:
     results = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(results) == sum(len(others) for others in cases.values())
     tolerance = {"float32": 1e-5, "float64": 1e-12}[dtype]
-    for name, devices, chunk, worst, drift, pairs, alone in results:
+    for name, devices, chunk, errors, drift, pairs, alone in results:
         case = f"{name}, {devices} devices, chunks of {chunk}"
-        assert worst <= tolerance and drift <= tolerance, f"{case}: {worst:.1e}, {drift:.1e}"
+        worst = sorted(errors)[-1 - amplified :]
+        assert worst[0] <= tolerance and drift <= tolerance, f"{case}: {worst}, {drift:.1e}"
+        assert worst[-1] <= 100 * tolerance, f"{case}: {worst}"
         # Rounding may end a member a step earlier only where it decides on which side it falls.
         assert pairs <= 0.002 * 16 * updates, f"{case}: {pairs} pairs differ"
         assert alone > 0, f"{case}: no member ended before its twin"
@@ -126,8 +133,9 @@ def test_gradients_of_every_estimator_do_not_depend_on_placement(dtype):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "amplified"), [("float32", 1), ("float64", 0)])
 @pytest.mark.parametrize("name", NAMES)
-def test_gradients_do_not_depend_on_placement_with_real_physics(name):
+def test_gradients_do_not_depend_on_placement_with_real_physics(name, dtype, amplified):
     pytest.importorskip("brax")
     fields = {
         "env": "brax/hopper",
@@ -140,4 +148,4 @@ def test_gradients_do_not_depend_on_placement_with_real_physics(name):
         fields["segment_length"] = 20
     if name == "gpes":
         fields["noise_period"] = 40
-    run({name: PLACES[1:]}, fields, 50, "float32")
+    run({name: PLACES[1:]}, fields, 50, dtype, amplified)

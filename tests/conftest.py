@@ -32,15 +32,3 @@ def dots():
     gymnasium.register(DOTS, Dots)
     yield Dots
     del gymnasium.registry[DOTS]
-
-
-@pytest.fixture(scope="session")
-def opengl():
-    """Skips where nothing can be drawn: OpenGL's libraries belong to the system, not to pip."""
-    from pes_rl.errors import UserError
-    from pes_rl.rendering.gl import open_context
-
-    try:
-        open_context(16, 16).free()
-    except UserError as error:
-        pytest.skip(f"needs OpenGL: {error}")

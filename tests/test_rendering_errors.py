@@ -94,7 +94,6 @@ def _broken_egl(folder: Path) -> dict[str, str]:
         ("MUJOCO_GL=off", "MUJOCO_GL=off turns it off"),
     ],
 )
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="EGL is Linux's")
 def test_without_opengl_the_packages_are_named_and_pages_still_work(
     tmp_path, cheetah, broken, reason
 ):

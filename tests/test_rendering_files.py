@@ -1,6 +1,7 @@
 """The files that render writes, read back: length, size, codec, and something moving in them.
 
-Everything here draws; without OpenGL it is skipped.
+Everything here draws. A machine without OpenGL's libraries fails, and is told which they are;
+``-m "not slow and not opengl"`` leaves these tests out.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from tests.rendering_tools import save, save_dots
 from tests.run_tools import contents
 from tests.viewer_tools import general_episode
 
-pytestmark = pytest.mark.usefixtures("opengl")
+pytestmark = pytest.mark.opengl
 STEPS = 30  # 1.5 s of HalfCheetah
 
 

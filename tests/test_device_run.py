@@ -132,11 +132,30 @@ def test_brax_trains_resumes_and_is_evaluated(tmp_path):
     assert policy.environment["backend"] == "spring" and policy.environment["engine"] == "brax"
 
 
-@pytest.mark.slow
-def test_mjx_trains_and_resumes(tmp_path):
+def test_mjx_trains_resumes_and_is_scored_in_gymnasium(tmp_path):
     run = tmp_path / "run"
-    flags = f"--env Swimmer --engine mjx {SIZES} --num-env-steps"
+    flags = f"--env HalfCheetah --engine mjx {SIZES} --num-env-steps"
     assert train(f"{flags} 90", run) == 0
     assert resume(run, "--num-env-steps 190") == 0
     assert [row["env_steps"] for row in rows(run)] == [24 * i for i in range(1, 9)]
-    assert pes_rl.evaluate(run, episodes=1)["environment"] == "Swimmer-v5"
+    assert pes_rl.evaluate(run, episodes=1)["environment"] == "HalfCheetah-v5"
+
+
+@pytest.mark.slow
+def test_a_policy_trained_on_mjx_scores_the_same_in_gymnasium(tmp_path):
+    """Within the 95 % interval of the last evaluation's own mean; three minutes."""
+    run, episodes = tmp_path / "run", 20
+    assert (
+        train(
+            "--env Swimmer --engine mjx --num-pairs 8 --num-env-steps 1.5e5 --eval-every 75000 "
+            f"--eval-episodes {episodes}",
+            run,
+        )
+        == 0
+    )
+    own = rows(run)[-1]
+    half = 2.09 * own["eval/episode_return_std"] / (episodes - 1) ** 0.5  # Student's, 19 degrees
+    official = pes_rl.evaluate(run / "policy" / "last", episodes=100)["episode_return_mean"]
+    print(f"MJX {own['eval/episode_return']:.2f} ± {half:.2f}, Gymnasium {official:.2f}")
+    assert own["eval/episode_return"] > 300
+    assert abs(official - own["eval/episode_return"]) <= half

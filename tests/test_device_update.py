@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import pytest
 
 from pes_rl import streams
 from pes_rl.device.trainer import DeviceTrainer
+from pes_rl.envs.jax_environment import JaxEnvironment
 from pes_rl.particles.lift import stream_keys
 from pes_rl.policies import Normalizer
 from tests import reference
@@ -20,82 +22,135 @@ pytestmark = pytest.mark.usefixtures("no_compilation_cache")
 UPDATES = 14
 
 
-class PointMass:
-    """The NumPy twin of `tests.toy_environment.point_mass` with a linear policy, bound 1."""
+class Twin:
+    """One particle at a time in NumPy, under the normalisation in force; keeps what it has seen."""
+
+    def __init__(self, observation_size: int):
+        self.size = observation_size
+        self.affine = Normalizer.empty(observation_size).affine()
+        self.seen: list[np.ndarray] = []
+
+    def act(self, theta: np.ndarray, observation: np.ndarray) -> np.ndarray:
+        """The action of a linear policy, bound 1."""
+        self.seen.append(observation)
+        shift, scale, bound = self.affine
+        seen = np.clip((observation - shift) * scale, -bound, bound)
+        return np.clip(theta.reshape(-1, self.size) @ seen, -1, 1)
+
+
+class PointMass(Twin):
+    """The NumPy twin of `tests.toy_environment.point_mass`."""
 
     def __init__(self):
-        self.affine = Normalizer.empty(3).affine()
-        self.seen: list[np.ndarray] = []
+        super().__init__(3)
+
+    def starts(self, keys: jax.Array) -> np.ndarray:
+        """Start states [N, 2] of the pairs."""
+        state, _ = jax.vmap(point_mass().reset)(keys)
+        return np.stack(state, axis=-1)
 
     def begin(self, start: np.ndarray) -> tuple:
         return float(start[0]), float(start[1])
 
     def step(self, theta: np.ndarray, state: tuple) -> tuple[tuple, float, bool]:
         x, v = state
-        observation = np.array([x, v, 1.0])
-        self.seen.append(observation)
-        shift, scale, bound = self.affine
-        seen = np.clip((observation - shift) * scale, -bound, bound)
-        action = float(np.clip(theta @ seen, -1, 1))
+        action = float(self.act(theta, np.array([x, v, 1.0]))[0])
         v = v + DT * action
         x = x + DT * v
         return (x, v), -(1.0 + v - 0.1 * action**2 - SHIFT), abs(x) >= 1.0
 
 
-def starts(before) -> np.ndarray:
-    """Start states [N, 2, 2] that pairs beginning an episode in this update get."""
-    people = before.population
-    keys = stream_keys(jnp.asarray(before.key), streams.RESET, jnp.asarray(people.episodes))
-    state, _ = jax.vmap(point_mass().reset)(keys)
-    return np.repeat(np.stack(state, axis=-1)[:, None], 2, axis=1)
+class Physics(Twin):
+    """A particle of a real engine, by its own functions of one particle: no vmap, no scan."""
+
+    def __init__(self, environment: JaxEnvironment):
+        super().__init__(environment.observation_size)
+        self._reset, self._step = jax.jit(environment.reset), jax.jit(environment.step)
+
+    def starts(self, keys: jax.Array) -> np.ndarray:
+        """The keys [N, 2] that start states are drawn with."""
+        return np.asarray(jax.random.key_data(keys))
+
+    def begin(self, start: np.ndarray) -> tuple:
+        return self._reset(jax.random.wrap_key_data(start))
+
+    def step(self, theta: np.ndarray, state: tuple) -> tuple[tuple, float, bool]:
+        inner, observation = state
+        inner, out = self._step(inner, self.act(theta, np.asarray(observation)))
+        return (inner, out.observation), SHIFT - float(out.reward), bool(out.terminated)
+
+
+def follow(trainer: DeviceTrainer, twin: Any, updates: int) -> list[reference.Expected]:
+    """Make updates that must agree with the reference: gradient, clocks, flags, statistics."""
+    config, total, made = trainer.config, Normalizer.empty(twin.size), []
+    before = trainer.state().device
+    oracle = reference.Reference(
+        config.estimator,
+        twin,
+        before.estimator.limit,
+        perturb_std=config.perturb_std,
+        segment_length=config.segment_length or config.horizon,
+        horizon=config.horizon,
+        noise_period=config.noise_period,
+    )
+    for update in range(updates):
+        twin.affine, twin.seen = total.affine(), []
+        keys = stream_keys(
+            jnp.asarray(before.key), streams.RESET, jnp.asarray(before.population.episodes)
+        )
+        begin = np.repeat(twin.starts(keys)[:, None], 2, axis=1)
+        (row,) = trainer.advance()
+        after = trainer.state().device
+        expected = oracle.update(before.theta, after.estimator.noise, begin)
+        gradient = (before.theta - after.theta) / RATE
+        error = np.linalg.norm(gradient - expected.gradient)
+        assert error <= 1e-10 * np.linalg.norm(expected.gradient), f"update {update}: {error}"
+        np.testing.assert_array_equal(after.estimator.clock, expected.clock)
+        np.testing.assert_array_equal(after.estimator.limit, expected.limit)
+        np.testing.assert_array_equal(after.population.ended, expected.ended)
+        lived = expected.steps > 0
+        mean = (SHIFT * expected.steps - expected.loss)[lived].mean()
+        assert row["train/segment_return"] == pytest.approx(mean, rel=1e-10)
+        assert row["train/live_fraction"] == pytest.approx(
+            expected.steps.sum() / (2 * expected.step_limit.sum())
+        )
+        seen = np.array(twin.seen)
+        mean = seen.mean(axis=0)
+        total = total.merge(Normalizer(len(seen), mean, ((seen - mean) ** 2).sum(axis=0)))
+        assert trainer.normalizer.total == total.total == trainer.env_steps
+        np.testing.assert_allclose(trainer.normalizer.mean, total.mean, rtol=1e-10, atol=1e-13)
+        np.testing.assert_allclose(trainer.normalizer.m2, total.m2, rtol=1e-9, atol=1e-10)
+        made.append(expected)
+        before = after
+    return made
 
 
 @pytest.mark.parametrize("name", ["es", "truncated-es", "pes", "es-single", "gpes"])
 def test_the_fused_update_agrees_with_the_reference(name):
-    """Gradient, clocks, flags, returns and statistics, with members that end early."""
+    """With members that end early."""
     with jax.enable_x64(True):
-        config = configure(name)
-        trainer = DeviceTrainer(config, environment=point_mass(), dtype=np.float64)
-        twin, total = PointMass(), Normalizer.empty(3)
-        before = trainer.state().device
-        oracle = reference.Reference(
-            name,
-            twin,
-            before.estimator.limit,
-            perturb_std=1.0,
-            segment_length=config.segment_length or T,
-            horizon=T,
-            noise_period=config.noise_period,
-        )
-        differed = alone = 0
-        for update in range(UPDATES):
-            twin.affine, twin.seen = total.affine(), []
-            begin = starts(before)
-            (row,) = trainer.advance()
-            after = trainer.state().device
-            expected = oracle.update(before.theta, after.estimator.noise, begin)
-            gradient = (before.theta - after.theta) / RATE
-            error = np.linalg.norm(gradient - expected.gradient)
-            assert error <= 1e-10 * np.linalg.norm(expected.gradient), f"update {update}: {error}"
-            np.testing.assert_array_equal(after.estimator.clock, expected.clock)
-            np.testing.assert_array_equal(after.estimator.limit, expected.limit)
-            np.testing.assert_array_equal(after.population.ended, expected.ended)
-            lived = expected.steps > 0
-            mean = (SHIFT * expected.steps - expected.loss)[lived].mean()
-            assert row["train/segment_return"] == pytest.approx(mean, rel=1e-10)
-            assert row["train/live_fraction"] == pytest.approx(
-                expected.steps.sum() / (2 * expected.step_limit.sum())
-            )
-            seen = np.array(twin.seen)
-            mean = seen.mean(axis=0)
-            total = total.merge(Normalizer(len(seen), mean, ((seen - mean) ** 2).sum(axis=0)))
-            assert trainer.normalizer.total == total.total == trainer.env_steps
-            np.testing.assert_allclose(trainer.normalizer.mean, total.mean, rtol=1e-10, atol=1e-13)
-            np.testing.assert_allclose(trainer.normalizer.m2, total.m2, rtol=1e-9, atol=1e-10)
-            differed += (expected.steps[:, 0] != expected.steps[:, 1]).sum()
-            alone += (expected.ended.sum(axis=1) == 1).sum()
-            before = after
+        trainer = DeviceTrainer(configure(name), environment=point_mass(), dtype=np.float64)
+        made = follow(trainer, PointMass(), UPDATES)
+    differed = sum(int((e.steps[:, 0] != e.steps[:, 1]).sum()) for e in made)
+    alone = sum(int((e.ended.sum(axis=1) == 1).sum()) for e in made)
     assert differed > 3 and alone > 3, "members never ended at different steps"
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("pes", {"env": "brax/halfcheetah", "backend": "spring"}),
+        ("es-single", {"env": "HalfCheetah", "engine": "mjx"}),
+    ],
+)
+def test_updates_on_real_physics_agree_with_the_reference(name, fields):
+    sizes = {"num_pairs": 2, "segment_length": 3, "horizon": 7, "perturb_std": 0.3}
+    config = configure(name, normalize_observations=True, **fields, **sizes)
+    with jax.enable_x64(True):
+        trainer = DeviceTrainer(config, dtype=np.float64)
+        made = follow(trainer, Physics(trainer.environment), 5)
+    assert sum(int(e.restart.sum()) for e in made) > 2, "no pair came to its second episode"
+    assert all(np.linalg.norm(e.gradient) > 0 for e in made)
 
 
 def test_a_broken_simulation_marks_its_pair_and_spares_the_rest():

@@ -41,7 +41,7 @@ _EXACT = Parity(1e-9)
 _SOLVER = Parity(None, "solver Newton in place of PGS, other contact forces")
 
 PARITY: dict[str, Parity] = {
-    "Ant": Parity(None, "feet on the floor: other contact accelerations, by up to 60 %"),
+    "Ant": Parity(None, "legs steeper than 60 degrees on the floor: friction cones turned otherwise"),
     "HalfCheetah": _EXACT,
     "Hopper": _EXACT,
     "Humanoid": _SOLVER,
@@ -107,15 +107,16 @@ class MjxTask:
 
     def reset_to(self, qpos: Array, qvel: Array) -> tuple[MjxState, Array]:
         """Start of an episode at given positions [nq] and velocities [nv]."""
+        # The positions are those given: MJX normalises quaternions in its data, C leaves them alone.
         data = self._blank.replace(qpos=qpos, qvel=qvel)
         if self.task.fields:
             data = self._mjx.forward(self.model, data)
         fields = {name: _field(data, name) for name in self.task.fields}
         if self.task.contact_forces:
             fields["cfrc_ext"] = jnp.zeros_like(fields["cfrc_ext"])
-        seen = SimpleNamespace(qpos=data.qpos, qvel=data.qvel, **fields)
+        seen = SimpleNamespace(qpos=qpos, qvel=qvel, **fields)
         tracked = self.task.track(jnp, self.model, seen)
-        state = MjxState(data.qpos, data.qvel, jnp.zeros_like(data.qvel), tracked)
+        state = MjxState(qpos, qvel, jnp.zeros_like(qvel), tracked)
         return state, self.task.observe(jnp, self.model, seen)
 
     def step(self, state: MjxState, action: Array) -> tuple[MjxState, JaxTransition]:

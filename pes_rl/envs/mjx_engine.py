@@ -41,7 +41,9 @@ _EXACT = Parity(1e-9)
 _SOLVER = Parity(None, "solver Newton in place of PGS, other contact forces")
 
 PARITY: dict[str, Parity] = {
-    "Ant": Parity(None, "legs steeper than 60 degrees on the floor: friction cones turned otherwise"),
+    "Ant": Parity(
+        None, "legs steeper than 60 degrees on the floor: friction cones turned otherwise"
+    ),
     "HalfCheetah": _EXACT,
     "Hopper": _EXACT,
     "Humanoid": _SOLVER,

@@ -109,7 +109,7 @@ class MjxTask:
 
     def reset_to(self, qpos: Array, qvel: Array) -> tuple[MjxState, Array]:
         """Start of an episode at given positions [nq] and velocities [nv]."""
-        # The positions are those given: MJX normalises quaternions in its data, C leaves them alone.
+        # The positions as given: MJX normalises quaternions in its data, C leaves them alone.
         data = self._blank.replace(qpos=qpos, qvel=qvel)
         if self.task.fields:
             data = self._mjx.forward(self.model, data)

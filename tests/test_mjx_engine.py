@@ -173,13 +173,12 @@ def test_the_default_backend():
 
 
 @pytest.mark.parametrize(
-    ("installed", "words"),
-    [(False, "pip install -c constraints.txt '.[warp]'"), (True, "NVIDIA GPU")],
+    ("device", "words"),
+    [("gpu", "pip install -c constraints.txt '.[warp]'"), ("cpu", "NVIDIA GPU")],
 )
-def test_warp_says_what_is_missing(installed, words, monkeypatch):
-    found = object() if installed else None
-    monkeypatch.setattr("pes_rl.envs.mjx_engine.find_spec", lambda name: found)
-    monkeypatch.setattr("jax.default_backend", lambda: "cpu")
+def test_warp_says_what_is_missing(device, words, monkeypatch):
+    monkeypatch.setattr("pes_rl.envs.mjx_warp.find_spec", lambda name: None)
+    monkeypatch.setattr("jax.default_backend", lambda: device)
     config = build_config({"env": "HalfCheetah", "engine": "mjx", "backend": "warp"})
     with pytest.raises(UserError) as caught:
         make_jax_environment(config)

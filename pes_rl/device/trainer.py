@@ -85,6 +85,11 @@ class DeviceTrainer:
         self.mesh = make_mesh() if mesh is None else mesh
         self.num_shares = self.mesh.size
         check_fit(config.num_pairs, self.num_shares)
+        if config.backend == "warp" and self.num_shares > 1:
+            raise UserError(
+                f"backend 'warp' runs on one device, not on {self.num_shares}: JAX cannot compile "
+                "it for several; set CUDA_VISIBLE_DEVICES=0, or use --backend jax"
+            )
         self.action = self.environment.action
         self.policy = make_policy(
             config.policy,

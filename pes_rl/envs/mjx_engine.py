@@ -7,7 +7,8 @@
 # pyright: reportAttributeAccessIssue=false
 from __future__ import annotations
 
-from importlib.util import find_spec
+from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from pes_rl.envs.jax_environment import JaxEnvironment, JaxTransition
+from pes_rl.envs.mjx_warp import all_at_once, blank_data, require_warp
 from pes_rl.envs.mujoco_engine import load_model
 from pes_rl.envs.quiet import import_quietly
 from pes_rl.envs.task import Task
@@ -79,6 +81,11 @@ def mjx_environment(task: Task, backend: str = "jax") -> JaxEnvironment:
     ``backend`` is ``jax``; ``newton``, the same with Newton's solver where the model asks for
     another one; or ``warp``, MJX's NVIDIA implementation. UserError where ``warp`` cannot run.
     """
+    if backend == "warp" and jax.default_backend() != "gpu":
+        raise UserError(
+            f"backend 'warp' needs an NVIDIA GPU, but JAX computes on "
+            f"{jax.default_backend()}; install jax[cuda12], or use --backend jax"
+        )
     engine = MjxTask(task, backend)
     return JaxEnvironment(engine.reset, engine.step, task.observation_size, engine.action)
 
@@ -88,17 +95,58 @@ class MjxTask:
 
     def __init__(self, task: Task, backend: str = "jax"):
         self.task = task
-        self._mjx = import_quietly("mujoco.mjx")
+        if backend == "warp":
+            require_warp()
+        self._mjx = mjx = import_quietly("mujoco.mjx")
         model = load_model(task)
         if backend == "newton":
-            model.opt.solver = self._mjx.SolverType.NEWTON
+            model.opt.solver = mjx.SolverType.NEWTON
         if backend == "warp":
-            _check_warp()
-        impl = "warp" if backend == "warp" else "jax"
-        self.model = self._mjx.put_model(model, impl=impl)
-        self._blank = self._mjx.make_data(model, impl=impl)
+            self.model = mjx.put_model(model, impl="warp")
+
+            def with_blank(function: Callable[..., Any]) -> Callable[..., Any]:
+                def together(count: int) -> Callable[..., Any]:
+                    return lambda *arrays: jax.vmap(
+                        partial(function, blank_data(mjx, model, count))
+                    )(*arrays)
+
+                return all_at_once(together)
+        else:
+            self.model = mjx.put_model(model, impl="jax")
+            blank = mjx.make_data(model, impl="jax")
+
+            def with_blank(function: Callable[..., Any]) -> Callable[..., Any]:
+                return partial(function, blank)
+
+        self._forward, self._substeps = with_blank(self._derive), with_blank(self._advance)
         low, high = model.actuator_ctrlrange.T
         self.action = ActionSpec("box", model.nu, tuple(low), tuple(high))
+
+    def _derive(self, blank: Any, qpos: Array, qvel: Array) -> dict[str, Array]:
+        """The fields of a state that the task reads."""
+        data = self._mjx.forward(self.model, blank.replace(qpos=qpos, qvel=qvel))
+        return {name: _field(data, name) for name in self.task.fields}
+
+    def _advance(
+        self, blank: Any, qpos: Array, qvel: Array, warmstart: Array, action: Array
+    ) -> tuple[Array, Array, Array, dict[str, Array]]:
+        """The physics steps of one env step, and the fields after the last of them."""
+        task, mjx = self.task, self._mjx
+
+        def substep(_: Any, carry: tuple) -> tuple:
+            qpos, qvel, warmstart, _ = carry
+            data = blank.replace(
+                qpos=qpos, qvel=qvel, qacc_warmstart=warmstart, ctrl=action.astype(qpos.dtype)
+            )
+            data = mjx.step(self.model, data)
+            if task.contact_forces:
+                data = mjx.rne_postconstraint(self.model, data)
+            fields = {name: _field(data, name) for name in task.fields}
+            return data.qpos, data.qvel, data.qacc_warmstart, fields
+
+        fields = {name: jnp.zeros_like(_field(blank, name)) for name in task.fields}
+        carry = (qpos, qvel, warmstart, fields)
+        return jax.lax.fori_loop(0, task.frame_skip, substep, carry)
 
     def reset(self, key: Array) -> tuple[MjxState, Array]:
         """Start of an episode."""
@@ -109,13 +157,10 @@ class MjxTask:
 
     def reset_to(self, qpos: Array, qvel: Array) -> tuple[MjxState, Array]:
         """Start of an episode at given positions [nq] and velocities [nv]."""
-        # The positions as given: MJX normalises quaternions in its data, C leaves them alone.
-        data = self._blank.replace(qpos=qpos, qvel=qvel)
-        if self.task.fields:
-            data = self._mjx.forward(self.model, data)
-        fields = {name: _field(data, name) for name in self.task.fields}
+        fields = self._forward(qpos, qvel) if self.task.fields else {}
         if self.task.contact_forces:
             fields["cfrc_ext"] = jnp.zeros_like(fields["cfrc_ext"])
+        # The positions as given: MJX normalises quaternions in its data, C leaves them alone.
         seen = SimpleNamespace(qpos=qpos, qvel=qvel, **fields)
         tracked = self.task.track(jnp, self.model, seen)
         state = MjxState(qpos, qvel, jnp.zeros_like(qvel), tracked)
@@ -124,21 +169,7 @@ class MjxTask:
     def step(self, state: MjxState, action: Array) -> tuple[MjxState, JaxTransition]:
         """One env step."""
         task, model = self.task, self.model
-
-        def substep(_: Any, carry: tuple) -> tuple:
-            qpos, qvel, warmstart, _ = carry
-            data = self._blank.replace(
-                qpos=qpos, qvel=qvel, qacc_warmstart=warmstart, ctrl=action.astype(qpos.dtype)
-            )
-            data = self._mjx.step(model, data)
-            if task.contact_forces:
-                data = self._mjx.rne_postconstraint(model, data)
-            fields = {name: _field(data, name) for name in task.fields}
-            return data.qpos, data.qvel, data.qacc_warmstart, fields
-
-        fields = {name: jnp.zeros_like(_field(self._blank, name)) for name in task.fields}
-        carry = (state.qpos, state.qvel, state.warmstart, fields)
-        qpos, qvel, warmstart, fields = jax.lax.fori_loop(0, task.frame_skip, substep, carry)
+        qpos, qvel, warmstart, fields = self._substeps(*state[:3], action)
         seen = SimpleNamespace(qpos=qpos, qvel=qvel, **fields)
         reward, terminated = task.reward(jnp, model, state.tracked, seen, action)
         tracked = task.track(jnp, model, seen)
@@ -150,17 +181,3 @@ def _field(data: Any, name: str) -> Array:
     """A field of MJX's data; some are kept apart, with the implementation."""
     public = name in type(data).__dataclass_fields__
     return getattr(data if public else data._impl, name)
-
-
-def _check_warp() -> None:
-    """Raise UserError where MJX's Warp implementation cannot run."""
-    if find_spec("warp") is None:
-        raise UserError(
-            "backend 'warp' needs the package warp-lang; pip install -c constraints.txt '.[warp]', "
-            "or use --backend jax"
-        )
-    if jax.default_backend() != "gpu":
-        raise UserError(
-            f"backend 'warp' needs an NVIDIA GPU, but JAX computes on "
-            f"{jax.default_backend()}; install jax[cuda12], or use --backend jax"
-        )

@@ -18,6 +18,9 @@ import jax.numpy as jnp
 from pes_rl.policies import Policy
 
 Array = jax.Array
+# Elements of a matrix. XLA's CPU compiler chooses a matrix product's algorithm by all of its sizes,
+# the number of pairs among them, and for tiny ones another order of summation with it.
+_SMALL = 1024
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}  # None: as theta has it
 
 
@@ -32,7 +35,11 @@ class Paired(NamedTuple):
         """The members' products [n, 2, out] with x [n, 2, in]."""
         kind = {"precision": "highest", "preferred_element_type": x.dtype}
         narrow = x.astype(self.center.dtype)
-        shared = jnp.einsum("oi,nsi->nso", self.center, narrow, **kind)
+        if self.center.size <= _SMALL:
+            terms = self.center.astype(x.dtype) * narrow.astype(x.dtype)[..., None, :]
+            shared = terms.sum(axis=-1)
+        else:
+            shared = jnp.einsum("oi,nsi->nso", self.center, narrow, **kind)
         own = jnp.einsum("noi,nsi->nso", self.noise, narrow, **kind)
         return shared + _signs(x.dtype) * own * self.perturb_std
 

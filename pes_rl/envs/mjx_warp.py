@@ -9,7 +9,6 @@ knows.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -24,13 +23,12 @@ _LARGE = 1000  # elements
 
 
 def require_warp() -> None:
-    """Raise UserError where the package is missing; keep it from printing what it compiles."""
+    """Raise UserError where the package is missing."""
     if find_spec("warp") is None:
         raise UserError(
             "backend 'warp' needs the package warp-lang; pip install -c constraints.txt '.[warp]', "
             "or use --backend jax"
         )
-    import_module("warp").config.log_level = 30  # warnings
 
 
 def blank_data(mjx: Any, model: Any, num_particles: int) -> Any:

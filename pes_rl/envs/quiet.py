@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import logging
 import sys
 import warnings
 from collections.abc import Iterator
+from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 from pes_rl.rendering.gl import import_mujoco
 
@@ -30,8 +33,11 @@ def _ignore(message: str) -> None:
 
 
 def import_quietly(name: str) -> ModuleType:
-    """Import MJX or Brax without their lines on standard output about warp, which is optional."""
+    """Import MJX or Brax without what they and warp, which is optional, print about warp."""
     import_mujoco()
+    if find_spec("warp") is not None:
+        config: Any = importlib.import_module("warp").config
+        config.log_level = logging.ERROR
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):

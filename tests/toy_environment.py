@@ -24,10 +24,11 @@ SHIFT = 0.25
 
 
 class PointMass(NamedTuple):
-    """Position and velocity, scalars."""
+    """Position and velocity, scalars; and what states of Brax have too, a field without a value."""
 
     x: jax.Array
     v: jax.Array
+    nothing: None = None
 
 
 def point_mass(bound: float = 1.0, start: float = 0.1) -> JaxEnvironment:

@@ -157,15 +157,16 @@ def _share(array: Array, spec: Spec, devices: int) -> jax.ShapeDtypeStruct:
 
 
 def _without_empty(tree: Any) -> Any:
+    """The tree with None in place of arrays without elements."""
     return jax.tree.map(lambda x: x if x.size else None, tree)
 
 
-def _with_empty(tree: Any, like: Any) -> Any:
-    return jax.tree.map(
-        lambda x, shape: jnp.zeros(shape.shape, shape.dtype) if x is None else x,
-        tree,
-        like,
-        is_leaf=lambda x: x is None,
+def _with_empty(kept: Any, like: Any) -> Any:
+    """Undo `_without_empty`; the arrays are those of ``like`` in number, order and shape."""
+    leaves, structure = jax.tree.flatten(like)
+    full = iter(jax.tree.leaves(kept))
+    return jax.tree.unflatten(
+        structure, [next(full) if x.size else jnp.zeros(x.shape, x.dtype) for x in leaves]
     )
 
 

@@ -87,8 +87,8 @@ class DeviceTrainer:
         check_fit(config.num_pairs, self.num_shares)
         if config.backend == "warp" and self.num_shares > 1:
             raise UserError(
-                f"backend 'warp' runs on one device, not on {self.num_shares}: JAX cannot compile "
-                "it for several; set CUDA_VISIBLE_DEVICES=0, or use --backend jax"
+                f"backend 'warp' runs on one device, not on {self.num_shares}, for which jaxlib "
+                "0.11 cannot compile it; set CUDA_VISIBLE_DEVICES=0, or use --backend jax"
             )
         self.action = self.environment.action
         self.policy = make_policy(

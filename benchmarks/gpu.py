@@ -5,8 +5,8 @@ spring physics and on MJX over populations of 1 k to 64 k pairs, then the wall-c
 return of 3430 on MJX, with what the policy scores in Gymnasium. Every row of the table has a
 process of its own, so that peaks of memory are its own and a failure is one line. They compile all
 at once, and make their first update then (Warp compiles its kernels in it); they are timed one
-after the other. What does not fit into the time is left out and said to
-be. ``--quick`` shows on a CPU that all of it runs.
+after the other. What does not fit into the time is left out and said to be. ``--quick`` shows on a
+CPU that all of it runs.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def climb_in(folder: Path, fields: dict[str, Any], seconds: float) -> dict[str, 
     start, plain = time.perf_counter(), Session._evaluate
 
     def watched(session: Session) -> dict[str, float]:
-        found, value = plain(session), 0.0
+        found = plain(session)
         value, now = found["eval/episode_return"], time.perf_counter() - start
         evaluations.append((session.trainer.env_steps, round(now, 1), round(value, 1)))
         if value >= THRESHOLD and not reached:

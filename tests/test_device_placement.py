@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 
@@ -141,6 +142,25 @@ def test_cores_become_devices_as_far_as_pairs_divide(flags, counts):
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     said = subprocess.check_output([sys.executable, "-c", program], env=environment, text=True)
     assert said.split() == counts.split()
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="for Intel's sets")
+@pytest.mark.parametrize(("given", "kept"), [("", "AVX"), ("--xla_cpu_max_isa=AVX2", "AVX2")])
+def test_jax_engines_round_plainly_unless_told_otherwise(given, kept):
+    program = (
+        "import os; from pes_rl.device import placement; "
+        "placement.local_mesh = lambda *_: print(os.environ['XLA_FLAGS']) or os._exit(0); "
+        "from pes_rl.config import build_config; from pes_rl.run import make_trainer; "
+        "make_trainer(build_config({'env': 'Hopper', 'engine': 'mjx'}))"
+    )
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": given,
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONUNBUFFERED": "1",
+    }
+    said = subprocess.check_output([sys.executable, "-c", program], env=environment, text=True)
+    assert f"--xla_cpu_max_isa={kept}" in said.split()
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from pes_rl.envs.jax_environment import JaxEnvironment, JaxTransition
-from pes_rl.envs.mjx_warp import all_at_once, blank_data, require_warp
+from pes_rl.envs.mjx_warp import require_warp, with_room
 from pes_rl.envs.mujoco_engine import load_model
 from pes_rl.envs.quiet import import_quietly
 from pes_rl.envs.task import Task
@@ -101,24 +101,16 @@ class MjxTask:
         model = load_model(task)
         if backend == "newton":
             model.opt.solver = mjx.SolverType.NEWTON
+        self.model = mjx.put_model(model, impl="warp" if backend == "warp" else "jax")
         if backend == "warp":
-            self.model = mjx.put_model(model, impl="warp")
-
-            def with_blank(function: Callable[..., Any]) -> Callable[..., Any]:
-                def together(count: int) -> Callable[..., Any]:
-                    return lambda *arrays: jax.vmap(
-                        partial(function, blank_data(mjx, model, count))
-                    )(*arrays)
-
-                return all_at_once(together)
+            complete = with_room(mjx, model)
         else:
-            self.model = mjx.put_model(model, impl="jax")
             blank = mjx.make_data(model, impl="jax")
 
-            def with_blank(function: Callable[..., Any]) -> Callable[..., Any]:
+            def complete(function: Callable[..., Any]) -> Callable[..., Any]:
                 return partial(function, blank)
 
-        self._forward, self._substeps = with_blank(self._derive), with_blank(self._advance)
+        self._forward, self._substeps = complete(self._derive), complete(self._advance)
         low, high = model.actuator_ctrlrange.T
         self.action = ActionSpec("box", model.nu, tuple(low), tuple(high))
 

@@ -9,6 +9,7 @@ knows.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -31,26 +32,16 @@ def require_warp() -> None:
         )
 
 
-def blank_data(mjx: Any, model: Any, num_particles: int) -> Any:
-    """Warp's data of one particle, with room for all contacts of ``num_particles`` of them.
+def with_room(mjx: Any, model: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Complete functions ``(blank data, *arrays)`` of one particle by blank data for everybody."""
 
-    To be called within the program: large arrays of equal elements are formed there rather than
-    kept in it as constants.
-    """
-    bounds = mjx.make_data(model, impl="jax")._impl  # of a fixed size, so all there can ever be
-    contacts = num_particles * max(bounds.ncon, 1)
-    with jax.ensure_compile_time_eval():
-        data = mjx.make_data(model, impl="warp", naconmax=contacts, njmax=max(bounds.nefc, 1))
-    return jax.tree.map(_formed, data)
+    def complete(function: Callable[..., Any]) -> Callable[..., Any]:
+        def together(count: int) -> Callable[..., Any]:
+            return lambda *arrays: jax.vmap(partial(function, _blank(mjx, model, count)))(*arrays)
 
+        return all_at_once(together)
 
-def _formed(leaf: Any) -> Any:
-    if np.size(leaf) < _LARGE:
-        return leaf
-    values = np.asarray(leaf)
-    if (values != values.flat[0]).any():
-        return leaf
-    return jnp.full(values.shape, values.flat[0], values.dtype)
+    return complete
 
 
 def all_at_once(make: Callable[[int], Callable[..., Any]]) -> Callable[..., Any]:
@@ -78,3 +69,25 @@ def all_at_once(make: Callable[[int], Callable[..., Any]]) -> Callable[..., Any]
 
     one = wide(1)
     return lambda *arrays: jax.tree.map(lambda x: x[0], one(*(x[None] for x in arrays)))
+
+
+def _blank(mjx: Any, model: Any, num_particles: int) -> Any:
+    """Warp's data of one particle, with room for all contacts of ``num_particles`` of them.
+
+    To be called within the program: large arrays of equal elements are formed there rather than
+    kept in it as constants.
+    """
+    bounds = mjx.make_data(model, impl="jax")._impl  # of a fixed size, so all there can ever be
+    contacts = num_particles * max(bounds.ncon, 1)
+    with jax.ensure_compile_time_eval():
+        data = mjx.make_data(model, impl="warp", naconmax=contacts, njmax=max(bounds.nefc, 1))
+    return jax.tree.map(_formed, data)
+
+
+def _formed(leaf: Any) -> Any:
+    if np.size(leaf) < _LARGE:
+        return leaf
+    values = np.asarray(leaf)
+    if (values != values.flat[0]).any():
+        return leaf
+    return jnp.full(values.shape, values.flat[0], values.dtype)

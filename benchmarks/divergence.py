@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from pes_rl.runtime import plain_rounding
-
 DEVICES = 8
 FIELDS: dict[str, Any] = {
     "env": "brax/hopper",
@@ -75,7 +73,6 @@ def main() -> None:
     options = parser.parse_args()
     flags = f"--xla_force_host_platform_device_count={DEVICES} --xla_cpu_multi_thread_eigen=false"
     os.environ |= {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    plain_rounding()  # as in training
     one = thetas(1, None, options.updates)
     distances = {}
     for name, (devices, chunk) in PLACES.items():

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from pes_rl.config import build_config
 from pes_rl.device.trainer import DeviceTrainer
-from pes_rl.runtime import one_xla_thread, plain_rounding
+from pes_rl.runtime import one_xla_thread
 
 TASK = {"env": "brax/halfcheetah", "backend": "spring", "segment_length": 50}
 CASES: dict[str, dict[str, dict[str, Any]]] = {
@@ -98,7 +98,6 @@ def main() -> None:
     parser.add_argument("--num-pairs", type=int, help="instead of the case's own")
     options = parser.parse_args()
     one_xla_thread()
-    plain_rounding()  # as in training
     cases = CASES["cpu" if jax.default_backend() == "cpu" else "gpu"]
     for name, fields in cases.items():
         if options.num_pairs:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import numpy as np
 
 from pes_rl.errors import UserError
-from pes_rl.runtime import one_xla_thread, plain_rounding
+from pes_rl.runtime import one_xla_thread
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -194,7 +194,6 @@ def together(work: Callable[[Processes], Any], place: Place) -> None:
         ``work`` raises on all processes alike.
     """
     one_xla_thread()
-    plain_rounding()  # the engine is not known yet, and JAX reads it when it joins
     processes = _join(place)
     try:
         work(processes)

@@ -26,7 +26,7 @@ from pes_rl.run_folder import (
     write_provenance,
     write_text_atomic,
 )
-from pes_rl.runtime import plain_rounding, single_threaded_math
+from pes_rl.runtime import single_threaded_math
 from pes_rl.session import AnyTrainer, Session, follow
 from pes_rl.signals import leave_if, stop_signals
 
@@ -210,7 +210,6 @@ def make_trainer(config: Config, processes: Processes = ALONE) -> AnyTrainer:
         from pes_rl.device.trainer import DeviceTrainer
         from pes_rl.envs.make import available_threads
 
-        plain_rounding()
         if processes.size > 1:
             return DeviceTrainer(config)
         cores = config.num_threads or available_threads()

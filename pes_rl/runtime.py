@@ -4,30 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 from collections.abc import Iterator
+
+_ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
 
 
 def one_xla_thread() -> None:
     """One XLA thread on the CPU from JAX's first computation on, unless ``XLA_FLAGS`` says more."""
-    _set_flag("xla_cpu_multi_thread_eigen", "false")
-
-
-def plain_rounding() -> None:
-    """Have XLA round every product on the CPU, unless ``XLA_FLAGS`` names an instruction set.
-
-    Fused multiply-adds round a product and a sum once. XLA forms them here and not there, by what
-    else is in the program, so with them a run would depend on how many devices it is spread over.
-    AVX is the last of Intel's instruction sets without them; other makes of CPU always have them.
-    """
-    if platform.machine().lower() in ("x86_64", "amd64"):
-        _set_flag("xla_cpu_max_isa", "AVX")
-
-
-def _set_flag(name: str, value: str) -> None:
     flags = os.environ.get("XLA_FLAGS", "")
-    if name not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} --{name}={value}".strip()
+    if "xla_cpu_multi_thread_eigen" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {_ONE_THREAD}".strip()
 
 
 @contextlib.contextmanager

@@ -6,11 +6,10 @@ import os
 
 import pytest
 
-# One device, and what engines set for this process and those it starts, whichever test is the first
-# to use JAX. Tests of several devices start processes of their own.
-for _flag in ("xla_force_host_platform_device_count=1", "xla_cpu_max_isa=AVX"):
-    if _flag.split("=")[0] not in os.environ.get("XLA_FLAGS", ""):
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{_flag}".strip()
+# One device, whichever test is the first to use JAX; tests of several start processes of their own.
+_FLAGS = os.environ.get("XLA_FLAGS", "")
+if "host_platform_device_count" not in _FLAGS:
+    os.environ["XLA_FLAGS"] = f"{_FLAGS} --xla_force_host_platform_device_count=1".strip()
 
 
 @pytest.fixture

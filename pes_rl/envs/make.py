@@ -9,7 +9,7 @@ from pes_rl.config import Config
 from pes_rl.envs.registry import check_backend, default_backend, resolve
 from pes_rl.envs.simulator import Simulator
 from pes_rl.errors import UserError
-from pes_rl.runtime import one_xla_thread, plain_rounding
+from pes_rl.runtime import one_xla_thread
 
 if TYPE_CHECKING:
     from pes_rl.envs.jax_environment import JaxEnvironment
@@ -50,7 +50,6 @@ def jax_environment(name: str, engine: str, backend: str | None) -> JaxEnvironme
     check_backend(environment, engine, backend)
     assert backend is not None
     one_xla_thread()
-    plain_rounding()
     if engine == "brax":
         from pes_rl.envs.brax_engine import brax_environment
 

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from pes_rl.config import Config
 from pes_rl.device import memory
-from pes_rl.device.compilation import plain_rounding, use_compilation_cache
+from pes_rl.device.compilation import use_compilation_cache
 from pes_rl.device.paired import DTYPES
 from pes_rl.device.placement import check_fit, make_mesh
 from pes_rl.device.population import make_population
@@ -181,8 +181,7 @@ class DeviceTrainer:
             advance = make_advance(self._parts, self.mesh, self.updates_per_advance)
             program = jax.jit(advance, donate_argnums=0, out_shardings=(self._shardings, None))
             with self._memory_errors():
-                options = plain_rounding(self.mesh.devices.flat[0])
-                compiled = program.lower(self._state).compile(options)
+                compiled = program.lower(self._state).compile()
             used, seconds = memory.peak(compiled), time.perf_counter() - start
             note(f"compiled in {seconds:.1f} s, the update takes {memory.text(used)} each")
             memory.check(used, self._sizes(), self.mesh.devices.flat[0])

@@ -107,7 +107,7 @@ class MjxTask:
         else:
             blank = mjx.make_data(model, impl="jax")
 
-            def complete(function: Callable[..., Any]) -> Callable[..., Any]:
+            def complete(function: Callable[..., Any], /) -> Callable[..., Any]:
                 return partial(function, blank)
 
         self._forward, self._substeps = complete(self._derive), complete(self._advance)

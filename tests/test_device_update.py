@@ -47,7 +47,7 @@ class PointMass(Twin):
     def starts(self, keys: jax.Array) -> np.ndarray:
         """Start states [N, 2] of the pairs."""
         state, _ = jax.vmap(point_mass().reset)(keys)
-        return np.stack(state[:2], axis=-1)
+        return np.stack(state, axis=-1)
 
     def begin(self, start: np.ndarray) -> tuple:
         return float(start[0]), float(start[1])

@@ -24,11 +24,10 @@ SHIFT = 0.25
 
 
 class PointMass(NamedTuple):
-    """Position and velocity, scalars; and what states of Brax have too, a field without a value."""
+    """Position and velocity, scalars."""
 
     x: jax.Array
     v: jax.Array
-    nothing: None = None
 
 
 def point_mass(bound: float = 1.0, start: float = 0.1) -> JaxEnvironment:

@@ -85,10 +85,10 @@ class DeviceTrainer:
         self.mesh = make_mesh() if mesh is None else mesh
         self.num_shares = self.mesh.size
         check_fit(config.num_pairs, self.num_shares)
-        if config.backend == "warp" and self.num_shares > 1:
+        if config.backend == "warp" and self.num_shares > 1:  # untried on several GPUs
             raise UserError(
-                f"backend 'warp' runs on one device, not on {self.num_shares}, for which jaxlib "
-                "0.11 cannot compile it; set CUDA_VISIBLE_DEVICES=0, or use --backend jax"
+                f"backend 'warp' runs on one device, not on {self.num_shares}; "
+                "set CUDA_VISIBLE_DEVICES=0, or use --backend jax"
             )
         self.action = self.environment.action
         self.policy = make_policy(

@@ -119,54 +119,10 @@ def make_advance(parts: Parts, mesh: Mesh, num_updates: int) -> Callable:
         with jax.default_matmul_precision("highest"):
             return jax.lax.scan(lambda s, _: update(s), state, length=num_updates)
 
-    return advance if mesh.size == 1 else _spread(advance, mesh)
-
-
-def _spread(advance: Callable, mesh: Mesh) -> Callable:
-    """``advance`` on all devices of the mesh, each with its share of the pairs.
-
-    Arrays without elements are left out on the way: they are inputs that no operation needs, and
-    jaxlib 0.11 ends the process when it removes such from a program for several devices.
-    """
-
-    def spread(state: DeviceState) -> tuple[DeviceState, Row]:
-        local = jax.tree.map(
-            lambda spec, part: jax.tree.map(lambda x: _share(x, spec, mesh.size), part),
-            specs(),
-            state,
-            is_leaf=lambda x: isinstance(x, Spec),
-        )
-
-        def here(kept: Any) -> tuple[Any, Row]:
-            state, rows = advance(_with_empty(kept, local))
-            return _without_empty(state), rows
-
-        on_all = jax.shard_map(
-            here, mesh=mesh, in_specs=(specs(),), out_specs=(specs(), Spec()), check_vma=False
-        )
-        kept, rows = on_all(_without_empty(state))
-        return _with_empty(kept, state), rows
-
-    return spread
-
-
-def _share(array: Array, spec: Spec, devices: int) -> jax.ShapeDtypeStruct:
-    first, *rest = array.shape or (0,)
-    shape = (first // devices, *rest) if spec == Spec(AXIS) else array.shape
-    return jax.ShapeDtypeStruct(shape, array.dtype)
-
-
-def _without_empty(tree: Any) -> Any:
-    """The tree with None in place of arrays without elements."""
-    return jax.tree.map(lambda x: x if x.size else None, tree)
-
-
-def _with_empty(kept: Any, like: Any) -> Any:
-    """Undo `_without_empty`; the arrays are those of ``like`` in number, order and shape."""
-    leaves, structure = jax.tree.flatten(like)
-    full = iter(jax.tree.leaves(kept))
-    return jax.tree.unflatten(
-        structure, [next(full) if x.size else jnp.zeros(x.shape, x.dtype) for x in leaves]
+    if mesh.size == 1:
+        return advance
+    return jax.shard_map(
+        advance, mesh=mesh, in_specs=(specs(),), out_specs=(specs(), Spec()), check_vma=False
     )
 
 

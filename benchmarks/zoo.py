@@ -11,10 +11,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from benchmarks import cards
 from pes_rl import zoo
 from pes_rl.errors import UserError
 from pes_rl.runtime import single_threaded_math
-from pes_rl.zoo import cards
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from pes_rl.errors import UserError
-from pes_rl.run_folder import fsync_folder, write_synced
+from pes_rl.run_folder import fsync_folder, versions, write_synced
 
 SCHEMA = 2  # 2: pairs carry their numbers
 _ARRAYS, _META, _MANIFEST = "arrays.safetensors", "meta.json", "manifest.json"
@@ -148,12 +148,10 @@ def save_checkpoint(
 def _write(temp: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
     from safetensors.numpy import save
 
-    from pes_rl import __version__
-
     # safetensors writes memory as it lies, so transposed views must be laid out first.
     ordered = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     # NaN and infinity stay as Python's JSON extension: a best return of -inf must come back.
-    header = {"schema": SCHEMA, "pes_rl": __version__, "meta": meta}
+    header = {"schema": SCHEMA, "pes_rl": versions()["pes_rl"], "meta": meta}
     files = {_ARRAYS: save(ordered), _META: json.dumps(header, default=_scalar).encode()}
     temp.mkdir()
     for name, data in files.items():
@@ -222,14 +220,12 @@ def load_latest(run_dir: Path) -> Checkpoint:
 def _decode(path: Path, files: dict[str, bytes], skipped: list[str]) -> Checkpoint:
     from safetensors.numpy import load
 
-    from pes_rl import __version__
-
     header = json.loads(files[_META])
     if header["schema"] != SCHEMA:
         raise UserError(
             f"run made by an incompatible version: {path} has checkpoint schema "
             f"{header['schema']} (pes-rl {header.get('pes_rl', 'unknown')}), but pes-rl "
-            f"{__version__} reads schema {SCHEMA}; use the version that made the run"
+            f"{versions()['pes_rl']} reads schema {SCHEMA}; use the version that made the run"
         )
     arrays = {name: np.require(a, requirements="W") for name, a in load(files[_ARRAYS]).items()}
     return Checkpoint(arrays, header["meta"], path, skipped)

@@ -153,10 +153,10 @@ def own_episodes(policy: SavedPolicy, episodes: int, seed: int) -> Iterator[Mome
     """
     import jax
 
-    from pes_rl.envs.make import jax_environment
+    from pes_rl.envs.make import make_jax_environment
 
     about = policy.environment
-    environment = jax_environment(about["name"], about["engine"], about.get("backend"))
+    environment = make_jax_environment(about["name"], about["engine"], about.get("backend"))
     seeds = np.array([(seed + i) % 2**32 for i in range(episodes)], np.uint32)
     reset, step = (jax.jit(jax.vmap(f)) for f in (environment.reset, environment.step))
     state, observation = reset(jax.vmap(jax.random.key)(seeds))

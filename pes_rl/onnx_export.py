@@ -8,41 +8,43 @@ The graph computes in float32 throughout; the policy itself normalises in float6
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pes_rl.errors import UserError
-from pes_rl.policies import GRU, MLP
+from pes_rl.policies import GRU, MLP, Normalizer, Policy
+from pes_rl.policies.action import ActionSpec
 from pes_rl.run_folder import write_bytes_atomic
-
-if TYPE_CHECKING:
-    from pes_rl.policy_io import SavedPolicy
 
 # Lines of ONNX's textual syntax, and the arrays that they name.
 _Part = tuple[list[str], dict[str, np.ndarray]]
 
 
-def export_onnx(saved: SavedPolicy, path: Path) -> None:
-    """Write ``saved`` to ``path``; UserError without the onnx package or where the disk refuses."""
+def export_onnx(
+    policy: Policy,
+    theta: np.ndarray,
+    normalizer: Normalizer | None,
+    action: ActionSpec,
+    path: Path,
+) -> None:
+    """Write a policy with parameters ``theta`` [P] to ``path``.
+
+    Raises UserError without the onnx package or where the disk refuses.
+    """
     try:
         from onnx import checker, numpy_helper, parser
     except ImportError as error:
         raise UserError(
             "to_onnx needs the onnx package: pip install -c constraints.txt '.[onnx]'"
         ) from error
-    parts = [_normalizer(saved), _network(saved), _action(saved)]
+    parts = [_normalizer(normalizer), _network(policy, theta), _clipping(action)]
     lines = [line for part, _ in parts for line in part]
-    size, H = saved.policy.observation_size, saved.policy.state_size
+    size, H = policy.observation_size, policy.state_size
     state, next_state = (f", float[n, {H}] {name}" * (H > 0) for name in ("state", "next_state"))
-    action = (
-        "int64[n] action"
-        if saved.action.kind == "discrete"
-        else f"float[n, {saved.action.size}] action"
-    )
+    kind = "int64[n]" if action.kind == "discrete" else f"float[n, {action.size}]"
     model = parser.parse_model(
         '<ir_version: 8, opset_import: ["" : 17]>\n'  # ONNX Runtime 1.12 and later
-        f"policy (float[n, {size}] observation{state}) => ({action}{next_state})\n"
+        f"policy (float[n, {size}] observation{state}) => ({kind} action{next_state})\n"
         "{" + "\n".join(lines) + "}"
     )
     for _, arrays in parts:
@@ -56,18 +58,18 @@ def export_onnx(saved: SavedPolicy, path: Path) -> None:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _normalizer(saved: SavedPolicy) -> _Part:
-    if saved.normalizer is None:
+def _normalizer(normalizer: Normalizer | None) -> _Part:
+    if normalizer is None:
         return ["x0 = Identity(observation)"], {}
-    shift, scale, bound = saved.normalizer.affine()
+    shift, scale, bound = normalizer.affine()
     lines = ["centred = Sub(observation, shift)", "scaled = Mul(centred, scale)"]
     limits = {"bound_low": np.array(-bound), "bound_high": np.array(bound)}
     lines.append("x0 = Clip(scaled, bound_low, bound_high)")
     return lines, {"shift": shift, "scale": scale, **limits}
 
 
-def _network(saved: SavedPolicy) -> _Part:
-    policy, weights = saved.policy, saved.policy.unpack(saved.theta)
+def _network(policy: Policy, theta: np.ndarray) -> _Part:
+    weights = policy.unpack(theta)
     if isinstance(policy, GRU):
         return _gru(policy.hidden_size, weights)
     if not isinstance(policy, MLP):
@@ -98,8 +100,7 @@ def _gru(H: int, weights: tuple[np.ndarray, ...]) -> _Part:
     return lines, {**arrays, "first": np.array([0])}
 
 
-def _action(saved: SavedPolicy) -> _Part:
-    action = saved.action
+def _clipping(action: ActionSpec) -> _Part:
     if action.kind == "discrete":
         lines = ["choice = ArgMax <axis = -1, keepdims = 0> (output)"]
         return [*lines, "action = Add (choice, start)"], {"start": np.array(action.start)}

@@ -106,7 +106,7 @@ class SavedPolicy:
         """Write the policy as an ONNX graph, see `pes_rl.onnx_export`."""
         from pes_rl.onnx_export import export_onnx
 
-        export_onnx(self, Path(path))
+        export_onnx(self.policy, self.theta, self.normalizer, self.action, Path(path))
 
     def _flatten(self, observation: Any) -> np.ndarray:
         """Float64 [O] or [n, O]."""

@@ -10,7 +10,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pes_rl import __version__
 from pes_rl.checkpoint import Checkpoint, load_latest, unflatten
 from pes_rl.config import JAX_ENGINES, Config, load_config, save_config, validate
 from pes_rl.config.values import count
@@ -23,6 +22,7 @@ from pes_rl.run_folder import (
     is_run,
     lock_run,
     require_run,
+    versions,
     write_provenance,
     write_text_atomic,
 )
@@ -195,11 +195,11 @@ def _load_config(path: Path) -> Config:
         made_by = None
         with contextlib.suppress(OSError, ValueError, AttributeError):
             made_by = json.loads((path / "versions.json").read_text()).get("pes_rl")
-        if made_by in (None, __version__):
+        if made_by in (None, versions()["pes_rl"]):
             raise
         raise UserError(
             f"run made by an incompatible version: {error} (made by pes-rl {made_by}, "
-            f"this is {__version__})"
+            f"this is {versions()['pes_rl']})"
         ) from error
 
 

@@ -181,9 +181,8 @@ def _runs_near(path: Path) -> Iterator[Path]:
 @functools.cache
 def versions() -> dict[str, Any]:
     """What a run's numbers depend on: packages (nothing is imported), Python, machine."""
-    from pes_rl import __version__
-
-    found: dict[str, Any] = {"python": platform.python_version(), "pes_rl": __version__}
+    own = importlib.metadata.version("pes-rl")
+    found: dict[str, Any] = {"python": platform.python_version(), "pes_rl": own}
     for package in _PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

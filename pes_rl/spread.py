@@ -55,7 +55,7 @@ class SpreadTrainer(Trainer):
         config, processes = self.config, self._processes
         share = config.num_pairs // processes.size
         population = _Blocks(
-            lambda n: make_simulator(config, n),
+            lambda n: make_simulator(config.env, config.engine, n, config.num_threads),
             self.policy,
             share,
             config.seed,

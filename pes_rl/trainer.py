@@ -64,7 +64,7 @@ class Trainer:
 
     def __init__(self, config: Config):
         self.config = config
-        probe = make_simulator(config, config.eval_episodes)
+        probe = make_simulator(config.env, config.engine, config.eval_episodes, config.num_threads)
         self.action = probe.action
         # Arrays of more than one dimension are flattened in training, not for a saved policy.
         self.observation_shape = getattr(probe, "observation_shape", None)
@@ -88,7 +88,7 @@ class Trainer:
     def _make_parts(self) -> tuple[Population, Learner]:
         config = self.config
         population = Population(
-            lambda n: make_simulator(config, n),
+            lambda n: make_simulator(config.env, config.engine, n, config.num_threads),
             self.policy,
             config.num_pairs,
             config.seed,

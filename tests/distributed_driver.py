@@ -14,7 +14,7 @@ def main() -> int:
     import pes_rl.envs.make
     from tests.toy_environment import point_mass
 
-    pes_rl.envs.make.make_jax_environment = lambda config: point_mass()
+    pes_rl.envs.make.make_jax_environment = lambda *_: point_mass()
     return cli.main()
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from pes_rl.config import build_config, load_config, save_config
 from pes_rl.envs.jax_environment import JaxEnvironment
-from pes_rl.envs.make import jax_environment, make_jax_environment
-from pes_rl.envs.quiet import import_quietly, old_brax
+from pes_rl.envs.make import make_jax_environment
+from pes_rl.envs.packages import import_quietly, old_brax
 from pes_rl.envs.registry import BRAX, resolve
 from pes_rl.errors import UserError
 from pes_rl.evaluation import evaluate
@@ -35,7 +35,7 @@ class Jitted:
     """An environment's functions of one particle, compiled once for this file."""
 
     def __init__(self, name: str, backend: str):
-        self.environment = make_jax_environment(build_config({"env": name, "backend": backend}))
+        self.environment = make_jax_environment(name, "brax", backend)
         self.reset, self.step = jax.jit(self.environment.reset), jax.jit(self.environment.step)
 
 
@@ -85,7 +85,7 @@ def test_other_environments_step_as_brax_does(name):
 
 def check_shapes(name: str, backend: str) -> JaxEnvironment:
     """A trace of reset and step: sizes of the table, and a state that keeps its shapes."""
-    environment = jax_environment(name, "brax", backend)
+    environment = make_jax_environment(name, "brax", backend)
     state, observation = jax.eval_shape(environment.reset, jax.random.key(0))
     action = jax.ShapeDtypeStruct((environment.action.size,), np.float32)
     after, out = jax.eval_shape(environment.step, state, action)

@@ -16,10 +16,10 @@ from pes_rl.comparison.curves import Curve, Score, Speed
 from pes_rl.comparison.export import curves_csv, results_csv, summary_json, summary_mapping
 from pes_rl.comparison.notes import notes
 from pes_rl.comparison.numbers import amount, duration, level, relative, spread
-from pes_rl.comparison.output import Result
 from pes_rl.comparison.plan import make_plan
 from pes_rl.comparison.plots import plot_returns
 from pes_rl.comparison.report import summary_markdown
+from pes_rl.comparison.result import Result
 from pes_rl.comparison.statistics import Estimate
 from pes_rl.comparison.summary import summarise
 from pes_rl.config import ESTIMATORS

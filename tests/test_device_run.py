@@ -33,14 +33,14 @@ def programs(tmp_path_factory):
 
 @pytest.fixture
 def toy(monkeypatch):
-    monkeypatch.setattr("pes_rl.device.trainer.make_jax_environment", lambda config: point_mass())
+    monkeypatch.setattr("pes_rl.device.trainer.make_jax_environment", lambda *_: point_mass())
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "whole"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pes_rl.device.trainer.make_jax_environment", lambda config: point_mass())
+        patch.setattr("pes_rl.device.trainer.make_jax_environment", lambda *_: point_mass())
         assert train(TOY, path) == 0
     return path
 

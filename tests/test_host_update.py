@@ -197,7 +197,9 @@ def trainers() -> Callable[[str, type], Trainer]:
     @functools.cache
     def build(name: str, dtype: type) -> tuple[Trainer, TrainerState]:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("pes_rl.trainer.make_simulator", lambda _, n: PointMassSimulator(n))
+            patch.setattr(
+                "pes_rl.trainer.make_simulator", lambda _, __, n, *___: PointMassSimulator(n)
+            )
             patch.setattr(Linear, "init", lambda self, seed: np.zeros(self.num_params, dtype))
             trainer = Trainer(configure(name))
         return trainer, trainer.state()

@@ -88,7 +88,7 @@ def test_mjx_steps_as_the_c_engine(name):
 
 def test_halfcheetah_in_production_precision():
     """Float32: resets are the task's own, and three steps are the C engine's to 1e-4."""
-    environment = make_jax_environment(build_config({"env": "HalfCheetah", "engine": "mjx"}))
+    environment = make_jax_environment("HalfCheetah", "mjx")
     keys = jax.random.split(jax.random.key(0), 64)
     state, observation = jax.jit(jax.vmap(environment.reset))(keys)
     assert observation.dtype == jnp.float32
@@ -179,9 +179,8 @@ def test_the_default_backend():
 def test_warp_says_what_is_missing(device, words, monkeypatch):
     monkeypatch.setattr("pes_rl.envs.mjx_warp.find_spec", lambda name: None)
     monkeypatch.setattr("jax.default_backend", lambda: device)
-    config = build_config({"env": "HalfCheetah", "engine": "mjx", "backend": "warp"})
     with pytest.raises(UserError) as caught:
-        make_jax_environment(config)
+        make_jax_environment("HalfCheetah", "mjx", "warp")
     assert words in str(caught.value) and "--backend jax" in str(caught.value)
 
 

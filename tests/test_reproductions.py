@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from pes_rl.cli import main
-from pes_rl.reproductions import NAMES, load
-from pes_rl.reproductions import experiment as harness
-from pes_rl.reproductions.experiment import Experiment, claims_table, plain, reproduce
+from pes_rl.reproductions import catalog
+from pes_rl.reproductions.catalog import NAMES, load, reproduce
+from pes_rl.reproductions.experiment import Experiment, claims_table, rounded
 from pes_rl.reproductions.figures import panels
 from pes_rl.reproductions.variance_theory import (
     es_single_variance,
@@ -65,7 +65,7 @@ def fake(quick, report):
 
 def test_what_an_experiment_leaves_behind(tmp_path, monkeypatch):
     made = Experiment("variance", "a fake", "nobody", 1, fake)
-    monkeypatch.setattr(harness, "load", lambda name: made)
+    monkeypatch.setattr(catalog, "load", lambda name: made)
     monkeypatch.chdir(tmp_path)
     folder = reproduce("variance", quick=True, command="pes-rl reproduce variance --quick")
     assert str(folder) == "runs/reproductions/variance-quick"
@@ -86,7 +86,7 @@ def test_what_an_experiment_leaves_behind(tmp_path, monkeypatch):
 
 
 def test_plain_and_table():
-    assert plain((1, np.inf, "x", True, None)) == [1, None, "x", True, None]
+    assert rounded((1, np.inf, "x", True, None)) == [1, None, "x", True, None]
     assert claims_table([]).count("\n") == 2
 
 

@@ -12,7 +12,7 @@ import pytest
 from pes_rl.cli import main
 from pes_rl.problems.flat import draw_weights, layer_shapes, owners, unpack
 from pes_rl.problems.small_images import drawn_digits, drawn_regression, small_images
-from pes_rl.reproductions import NAMES
+from pes_rl.reproductions.catalog import NAMES
 from pes_rl.reproductions.l2_coefficient import Runs
 from pes_rl.unrolled import History
 

@@ -8,12 +8,12 @@ import shutil
 import pytest
 
 import pes_rl
+from benchmarks import cards
 from pes_rl import cli, zoo
 from pes_rl.config import Config, build_config, load_config
 from pes_rl.errors import UserError
 from pes_rl.evaluation import play_official
 from pes_rl.policy_io import load_policy
-from pes_rl.zoo import cards
 from tests.run_tools import SMALL, train
 
 

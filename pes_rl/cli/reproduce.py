@@ -25,7 +25,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(options: dict[str, Any], command: str) -> None:
     """Run the experiment, then print where its findings are."""
-    from pes_rl.reproductions import NAMES, load
+    from pes_rl.reproductions.catalog import NAMES, load, reproduce
 
     if options["list"]:
         for name in NAMES:
@@ -34,7 +34,6 @@ def run(options: dict[str, Any], command: str) -> None:
         return
     if options["name"] is None:
         raise UserError(f"an experiment is needed: {', '.join(NAMES)}")
-    from pes_rl.reproductions.experiment import reproduce
 
     folder = reproduce(options["name"], quick=options["quick"], out=options["out"], command=command)
     print((folder / "claims.md").read_text(), end="")

@@ -7,21 +7,17 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pes_rl.comparison.curves import CLOCKS, Curve
+from pes_rl.comparison.result import Result, shown_options
 from pes_rl.comparison.statistics import CONFIDENCE, RESAMPLES
 from pes_rl.comparison.summary import AREA, BEST, FINAL, REACHED, SCORE, Measure, Summary
 from pes_rl.run_folder import plain
 
-if TYPE_CHECKING:
-    from pes_rl.comparison.output import Result
-
 
 def results_csv(result: Result) -> str:
     """One row per run; what is not known, or never happened, is an empty cell."""
-    from pes_rl.comparison.output import shown_options
-
     rows = []
     for index, (cell, curve) in enumerate(zip(result.plan.cells, result.curves, strict=True)):
         run = index % len(result.plan.seeds)
@@ -111,8 +107,6 @@ def summary_mapping(result: Result) -> dict[str, Any]:
 
 
 def _environment(result: Result, env: str) -> dict[str, Any]:
-    from pes_rl.comparison.output import shown_options
-
     summary = result.summary
     configs = {c.config.estimator: c.config for c in result.plan.cells if c.config.env == env}
     return {

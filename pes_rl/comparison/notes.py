@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from pes_rl.comparison.numbers import amount, listed, table
+from pes_rl.comparison.result import Result, shown_options
 from pes_rl.comparison.statistics import COVERAGE
 from pes_rl.config import DERIVED, OPTIONS
-
-if TYPE_CHECKING:
-    from pes_rl.comparison.output import Result
 
 _ALWAYS = ("num_pairs", "perturb_std", "learning_rate", "segment_length")
 
@@ -40,8 +37,6 @@ by this speed; their intervals leave its own variation out.
 
 
 def _options(result: Result) -> str:
-    from pes_rl.comparison.output import shown_options
-
     configs = {}
     for cell in result.plan.first_cells:
         configs[cell.config.env, cell.config.estimator] = shown_options(cell.config)

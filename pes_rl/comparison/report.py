@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from pes_rl.comparison.notes import notes
 from pes_rl.comparison.numbers import (
@@ -16,10 +15,8 @@ from pes_rl.comparison.numbers import (
     table,
     times,
 )
+from pes_rl.comparison.result import PLOTS, Result
 from pes_rl.comparison.summary import AREA, BASELINE, BEST, FINAL, REACHED, SCORE, Summary
-
-if TYPE_CHECKING:
-    from pes_rl.comparison.output import Result
 
 _CLOCKS = {
     "env_steps": "env steps",
@@ -85,8 +82,6 @@ def _ratio(summary: Summary, env: str, name: str, clock: str) -> str:
 
 
 def _plots(result: Result) -> str:
-    from pes_rl.comparison.output import PLOTS
-
     clocks = [c for c in _CLOCKS if (result.summary.envs[0], c) in result.summary.budgets]
     return "\n\n".join(
         f"![Return against {_CLOCKS[clock]}](plots/{PLOTS[clock]}.png)" for clock in clocks

@@ -81,7 +81,9 @@ class DeviceTrainer:
         use_compilation_cache()
         self.config = config
         # Before the devices are looked up: an engine may have settings to make.
-        self.environment = environment or make_jax_environment(config)
+        self.environment = environment or make_jax_environment(
+            config.env, config.engine, config.backend
+        )
         self.mesh = make_mesh() if mesh is None else mesh
         self.num_shares = self.mesh.size
         check_fit(config.num_pairs, self.num_shares)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from pes_rl.envs.jax_environment import JaxEnvironment, JaxTransition
-from pes_rl.envs.quiet import import_quietly, old_brax, silence_mujoco
+from pes_rl.envs.packages import import_quietly, old_brax, silence_mujoco
 from pes_rl.policies.action import ActionSpec
 
 Array = jax.Array

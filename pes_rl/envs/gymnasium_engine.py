@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
-from pes_rl.envs.quiet import silence_mujoco
+from pes_rl.envs.packages import silence_mujoco
 from pes_rl.envs.simulator import Transition
 from pes_rl.errors import UserError
 from pes_rl.policies.action import ActionSpec

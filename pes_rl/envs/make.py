@@ -1,11 +1,10 @@
-"""From a configuration to its environment, on the host or as a JAX program."""
+"""From an environment's name to what steps it, on the host or inside a JAX program."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
-from pes_rl.config import Config
 from pes_rl.envs.registry import check_backend, default_backend, resolve
 from pes_rl.envs.simulator import Simulator
 from pes_rl.errors import UserError
@@ -22,29 +21,29 @@ def available_threads() -> int:
     return os.cpu_count() or 1
 
 
-def make_simulator(config: Config, num_particles: int) -> Simulator:
-    """``num_particles`` copies of the configured environment on the configured engine."""
-    threads = min(config.num_threads or available_threads(), num_particles)
-    if config.engine == "mujoco":
+def make_simulator(
+    name: str, engine: str, num_particles: int, num_threads: int | None = None
+) -> Simulator:
+    """``num_particles`` copies of the environment ``name`` on an engine of the host.
+
+    ``num_threads`` is one per core if not given; engines without threads ignore it.
+    """
+    environment = resolve(name, engine)
+    if engine == "mujoco":
         from pes_rl.envs.mujoco_engine import MujocoSimulator
         from pes_rl.envs.tasks import TASKS
 
-        return MujocoSimulator(TASKS[resolve(config.env).name], num_particles, threads)
-    official = resolve(config.env, config.engine).gymnasium_id
-    if config.engine != "gymnasium" or official is None:
-        raise UserError(f"engine {config.engine!r} steps particles on the device, not on the host")
+        threads = min(num_threads or available_threads(), num_particles)
+        return MujocoSimulator(TASKS[environment.name], num_particles, threads)
+    if engine != "gymnasium" or environment.gymnasium_id is None:
+        raise UserError(f"engine {engine!r} steps particles on the device, not on the host")
     from pes_rl.envs.gymnasium_engine import GymnasiumSimulator
 
-    return GymnasiumSimulator(official, num_particles)
+    return GymnasiumSimulator(environment.gymnasium_id, num_particles)
 
 
-def make_jax_environment(config: Config) -> JaxEnvironment:
-    """The configured environment on an engine that runs inside a JAX program."""
-    return jax_environment(config.env, config.engine, config.backend)
-
-
-def jax_environment(name: str, engine: str, backend: str | None) -> JaxEnvironment:
-    """The environment ``name`` on ``brax`` or ``mjx``; UserError where ``backend`` cannot."""
+def make_jax_environment(name: str, engine: str, backend: str | None = None) -> JaxEnvironment:
+    """The environment ``name`` inside a JAX program; UserError where ``backend`` cannot step it."""
     environment = resolve(name, engine)
     backend = backend or default_backend(environment, engine)
     check_backend(environment, engine, backend)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from pes_rl.envs.jax_environment import JaxEnvironment, JaxTransition
 from pes_rl.envs.mjx_warp import require_warp, with_room
 from pes_rl.envs.mujoco_engine import load_model
-from pes_rl.envs.quiet import import_quietly
+from pes_rl.envs.packages import import_quietly
 from pes_rl.envs.task import Task
 from pes_rl.errors import UserError
 from pes_rl.policies.action import ActionSpec

@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from pes_rl.envs.quiet import silence_mujoco
+from pes_rl.envs.packages import import_mujoco, silence_mujoco
 from pes_rl.envs.simulator import Transition
 from pes_rl.envs.task import Task
 from pes_rl.policies.action import ActionSpec
-from pes_rl.rendering.gl import import_mujoco
 
 mujoco = import_mujoco()  # simulating needs no OpenGL, whatever MUJOCO_GL asks for
 Batch = importlib.import_module("mujoco.batch").Batch

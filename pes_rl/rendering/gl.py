@@ -1,8 +1,7 @@
-"""Import MuJoCo and open OpenGL, or say in one line what is missing.
+"""Open OpenGL, or say in one line what is missing.
 
 ``MUJOCO_GL`` is honoured here rather than by MuJoCo, which reads it once, when it is imported:
-a process that already uses MuJoCo can then still render without a display, and one whose OpenGL
-is broken can still simulate, and so write HTML.
+a process that already uses MuJoCo can then still render without a display.
 """
 
 from __future__ import annotations
@@ -21,23 +20,6 @@ _DEFAULT = ("", "enable", "enabled", "on", "true", "1")
 _LONGEST_REASON = 160
 _ALIASES = {"glx": "glfw", "wgl": "glfw"}
 _SYSTEM_LIBRARIES = {"linux": ("egl", "osmesa", "glfw"), "darwin": ("cgl", "glfw")}
-
-
-def import_mujoco() -> Any:
-    """The ``mujoco`` module, also where ``MUJOCO_GL`` asks for an OpenGL that does not load."""
-    try:
-        return importlib.import_module("mujoco")
-    except (RuntimeError, AttributeError, OSError):
-        asked = os.environ.get("MUJOCO_GL")
-        if asked is None:
-            raise
-    for name in [name for name in sys.modules if name.split(".")[0] in ("mujoco", "OpenGL")]:
-        del sys.modules[name]
-    os.environ["MUJOCO_GL"] = "disable"
-    try:
-        return importlib.import_module("mujoco")
-    finally:
-        os.environ["MUJOCO_GL"] = asked
 
 
 def open_context(width: int, height: int) -> Any:

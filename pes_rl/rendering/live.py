@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pes_rl.envs.packages import import_mujoco
 from pes_rl.errors import UserError
-from pes_rl.rendering.gl import has_display, import_mujoco
+from pes_rl.rendering.gl import has_display
 from pes_rl.rendering.style import restyled
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pes_rl.envs.packages import import_mujoco
 from pes_rl.errors import UserError
 from pes_rl.policy_io import SavedPolicy
-from pes_rl.rendering.gl import import_mujoco
 from pes_rl.runtime import single_threaded_math
 
 if TYPE_CHECKING:

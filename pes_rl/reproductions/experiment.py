@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import platform
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,8 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-
-from pes_rl.reproductions import NAMES, load
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -107,10 +104,10 @@ class Report:
             "wall_time_s": round(time.monotonic() - self._began, 1),
             "versions": {"python": platform.python_version()}
             | {package: version(package) for package in _PACKAGES},
-            "settings": plain(self.settings),
+            "settings": rounded(self.settings),
             "claims": [claim._asdict() for claim in self.claims],
             "figures": self.figures,
-            "results": plain(self.results),
+            "results": rounded(self.results),
         }
         (self.out / "result.json").write_text(json.dumps(record, indent=1) + "\n")
         (self.out / "claims.md").write_text(claims_table(self.claims))
@@ -125,48 +122,14 @@ def claims_table(claims: list[Claim]) -> str:
     )
 
 
-def plain(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     """JSON types only: arrays as lists of six digits, non-finite numbers as null."""
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): rounded(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, range)):
-        return [plain(item) for item in value]
+        return [rounded(item) for item in value]
     if isinstance(value, np.generic) or hasattr(value, "tolist"):
-        return plain(np.asarray(value).tolist())
+        return rounded(np.asarray(value).tolist())
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     return value
-
-
-def reproduce(
-    name: str, *, quick: bool = False, out: Path | None = None, command: str = ""
-) -> Path:
-    """Run one experiment and write its figures, ``result.json`` and ``claims.md``.
-
-    Args:
-      name: one of `pes_rl.reproductions.NAMES`.
-      quick: a smaller variant, under 90 seconds on two cores.
-      out: folder to write in; default ``runs/reproductions/NAME`` (``NAME-quick``).
-      command: the shell line, kept in ``result.json``.
-
-    Returns:
-      The folder.
-
-    Raises:
-      UserError: the name is unknown, or the folder cannot be written.
-    """
-    from pes_rl.errors import UserError, suggest
-
-    if name not in NAMES:
-        hint = suggest(name, NAMES) or f"; choose from {', '.join(NAMES)}"
-        raise UserError(f"unknown experiment {name!r}{hint}")
-    folder = out if out is not None else Path("runs/reproductions") / (name + "-quick" * quick)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {str(folder)!r} is not a folder: {error.strerror}") from None
-    experiment = load(name)
-    report = Report(name, folder, lambda text: print(text, file=sys.stderr, flush=True))
-    experiment.run(quick, report)
-    report.finish(quick, command)
-    return folder

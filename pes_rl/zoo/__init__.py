@@ -33,5 +33,5 @@ def find(name: str) -> Path:
 
 
 def card(name: str) -> dict[str, Any]:
-    """How the policy called ``name`` was trained and how it scored, see `pes_rl.zoo.cards`."""
+    """How the policy called ``name`` was trained and how it scored, see `benchmarks.cards`."""
     return json.loads((find(name) / CARD).read_text())

@@ -1,4 +1,4 @@
-"""Keep the physics packages' remarks off the screen, where users can do nothing about them."""
+"""Import the physics packages: without their remarks, and also where OpenGL is broken."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -13,9 +14,24 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-from pes_rl.rendering.gl import import_mujoco
-
 _WARP_MISSING = "Failed to import "
+
+
+def import_mujoco() -> Any:
+    """The ``mujoco`` module, also where ``MUJOCO_GL`` asks for an OpenGL that does not load."""
+    try:
+        return importlib.import_module("mujoco")
+    except (RuntimeError, AttributeError, OSError):
+        asked = os.environ.get("MUJOCO_GL")
+        if asked is None:
+            raise
+    for name in [name for name in sys.modules if name.split(".")[0] in ("mujoco", "OpenGL")]:
+        del sys.modules[name]
+    os.environ["MUJOCO_GL"] = "disable"
+    try:
+        return importlib.import_module("mujoco")
+    finally:
+        os.environ["MUJOCO_GL"] = asked
 
 
 def silence_mujoco() -> None:

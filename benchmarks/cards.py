@@ -20,8 +20,8 @@ from pes_rl import zoo
 from pes_rl.config import OPTIONS, Config, build_config, load_config
 from pes_rl.config.values import as_typed
 from pes_rl.evaluation import play_official, scoring_versions, summarize
-from pes_rl.policy_io import SavedPolicy, load_policy
-from pes_rl.run_folder import plain, write_bytes_atomic, write_text_atomic
+from pes_rl.storage.policy import SavedPolicy, load_policy
+from pes_rl.storage.run_folder import plain, write_bytes_atomic, write_text_atomic
 
 SEED, EPISODES = 1000, 100
 _ARTIFACT = ("policy.safetensors", "policy.json")

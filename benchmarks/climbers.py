@@ -116,7 +116,7 @@ def without_compiling(marks: list[tuple[int, float, float]]) -> Climb:
 def our_trainer(settings: dict[str, Any], seed: int) -> Any:
     """A `DeviceTrainer` of the same environment; one update per advance."""
     from pes_rl.config import build_config
-    from pes_rl.device.trainer import DeviceTrainer
+    from pes_rl.training.device import DeviceTrainer
 
     options = {key: value for key, value in settings.items() if key != "hidden_sizes"}
     if settings["hidden_sizes"]:

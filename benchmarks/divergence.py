@@ -36,8 +36,8 @@ def thetas(devices: int, chunk: int | None, updates: int) -> np.ndarray:
     import jax
 
     from pes_rl.config import build_config
-    from pes_rl.device.placement import make_mesh
-    from pes_rl.device.trainer import DeviceTrainer
+    from pes_rl.training.device import DeviceTrainer
+    from pes_rl.training.placement import make_mesh
 
     config = build_config(FIELDS | {"particle_chunk": chunk})
     trainer = DeviceTrainer(config, make_mesh(jax.devices()[:devices]))

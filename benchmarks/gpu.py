@@ -51,8 +51,8 @@ def speed(fields: dict[str, Any], num_pairs: int, seconds: float) -> dict[str, A
     import jax
 
     from pes_rl.config import build_config
-    from pes_rl.device import memory
-    from pes_rl.device.trainer import DeviceTrainer
+    from pes_rl.training import memory
+    from pes_rl.training.device import DeviceTrainer
 
     config = build_config({**fields, "num_pairs": num_pairs, "eval_every": 1})
     trainer = DeviceTrainer(config)
@@ -91,9 +91,9 @@ def climb(fields: dict[str, Any], seconds: float) -> dict[str, Any]:
 def climb_in(folder: Path, fields: dict[str, Any], seconds: float) -> dict[str, Any]:
     """Train until an evaluation reaches the threshold, then score the policy in Gymnasium."""
     from pes_rl.api import train
-    from pes_rl.checkpoint import load_latest
     from pes_rl.evaluation import evaluate
-    from pes_rl.session import Session
+    from pes_rl.runs.loop import Session
+    from pes_rl.storage.checkpoint import load_latest
 
     reached: list[float] = []
     evaluations: list[tuple[int, float, float]] = []  # env steps, seconds, return
@@ -259,7 +259,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All figures."""
-    from pes_rl.run_folder import versions
+    from pes_rl.storage.run_folder import versions
 
     quick, start = options.quick, time.perf_counter()
     climbs = [{**settings, "seed": seed} for settings in CLIMBS for seed in SEEDS]

@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 
 from pes_rl.config import build_config
-from pes_rl.device.trainer import DeviceTrainer
 from pes_rl.runtime import one_xla_thread
+from pes_rl.training.device import DeviceTrainer
 
 TASK = {"env": "brax/halfcheetah", "backend": "spring", "segment_length": 50}
 CASES: dict[str, dict[str, dict[str, Any]]] = {

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from pes_rl.config import build_config
-from pes_rl.metrics import MetricsWriter, read_metrics
-from pes_rl.run import train_from_config
+from pes_rl.runs.run import train_from_config
 from pes_rl.runtime import single_threaded_math
-from pes_rl.trainer import Trainer
+from pes_rl.storage.metrics import MetricsWriter, read_metrics
+from pes_rl.training.host import Trainer
 
 CASES: dict[str, dict[str, Any]] = {
     "HalfCheetah linear": {"env": "HalfCheetah", "num_pairs": 32},

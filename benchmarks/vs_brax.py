@@ -256,7 +256,7 @@ def compare(out: Path, plan: Plan) -> dict[str, Any]:
     """All three parts."""
     import jax
 
-    from pes_rl.run_folder import versions
+    from pes_rl.storage.run_folder import versions
 
     runs, races = Runs(out / "runs.jsonl"), {}
     result: dict[str, Any] = {

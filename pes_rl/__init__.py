@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from pes_rl.comparison.api import compare
     from pes_rl.errors import UserError
     from pes_rl.evaluation import evaluate
-    from pes_rl.policy_io import load_policy
     from pes_rl.rendering.output import render
+    from pes_rl.storage.policy import load_policy
 
     __version__: str
 
@@ -31,7 +31,7 @@ _PUBLIC = {
     "train": "pes_rl.api",
     "compare": "pes_rl.comparison.api",
     "evaluate": "pes_rl.evaluation",
-    "load_policy": "pes_rl.policy_io",
+    "load_policy": "pes_rl.storage.policy",
     "render": "pes_rl.rendering.output",
     "resume": "pes_rl.api",
     "UserError": "pes_rl.errors",

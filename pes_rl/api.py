@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pes_rl.config import build_config
 
 if TYPE_CHECKING:
-    from pes_rl.run import Run
+    from pes_rl.runs.run import Run
 
 
 def train(
@@ -31,7 +31,7 @@ def train(
     """
     given = {"env": env, **overrides}
     built = build_config(given, Path(config) if config is not None else None)
-    from pes_rl.run import train_from_config  # heavy: JAX and MuJoCo
+    from pes_rl.runs.run import train_from_config  # heavy: JAX and MuJoCo
 
     command = _call("train", env, {"run_dir": run_dir, "config": config, **overrides})
     return train_from_config(built, Path(run_dir) if run_dir is not None else None, command)
@@ -54,7 +54,7 @@ def resume(
     Raises:
       pes_rl.errors.UserError: ``run`` is no run, is in use, or has no intact checkpoint.
     """
-    from pes_rl import run as runs
+    from pes_rl.runs import run as runs
 
     changes = {
         "num_env_steps": num_env_steps,

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pes_rl.config.values import count
-from pes_rl.policy_io import SavedPolicy, load_policy
-from pes_rl.run_folder import versions
 from pes_rl.runtime import single_threaded_math
+from pes_rl.storage.policy import SavedPolicy, load_policy
+from pes_rl.storage.run_folder import versions
 
 if TYPE_CHECKING:
     import gymnasium

@@ -10,7 +10,7 @@ import numpy as np
 
 from pes_rl.policies import make_policy
 from pes_rl.policies.action import ActionSpec
-from pes_rl.policy_io import save_policy
+from pes_rl.storage.policy import save_policy
 
 SIZES = {  # observation, action
     "HalfCheetah-v5": (17, 6),

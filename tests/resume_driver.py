@@ -48,9 +48,9 @@ def cases() -> dict[str, dict]:
 
 def train(folder: Path, name: str, updates: int, kill_after: int | None) -> None:
     """Train one case for a number of updates, saving at CHECKPOINT_AFTER."""
-    from pes_rl import run
     from pes_rl.config import build_config
-    from pes_rl.trainer import Trainer
+    from pes_rl.runs import run
+    from pes_rl.training.host import Trainer
 
     config = build_config(cases()[name] | {"num_env_steps": 10**9, "checkpoint_every": 10**9})
     plain_update = Trainer.update

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pes_rl import cli
-from pes_rl.checkpoint import load_latest
-from pes_rl.metrics import read_metrics
+from pes_rl.storage.checkpoint import load_latest
+from pes_rl.storage.metrics import read_metrics
 
 EVAL = ("eval/episode_return", "eval/episode_return_std", "eval/episode_length", "eval/episodes")
 TIMES = ("wall_time_s", "train/env_steps_per_second", "total/env_steps_per_second")

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pes_rl import checkpoint
-from pes_rl.checkpoint import flatten, load_latest, save_checkpoint, unflatten
 from pes_rl.errors import UserError
 from pes_rl.policies import Normalizer
+from pes_rl.storage import checkpoint
+from pes_rl.storage.checkpoint import flatten, load_latest, save_checkpoint, unflatten
 
 Pair = namedtuple("Pair", "plus minus")
 
@@ -172,7 +172,7 @@ KILLER = """
 import os, shutil, signal, sys
 from pathlib import Path
 import numpy as np
-from pes_rl import checkpoint
+from pes_rl.storage import checkpoint
 from pes_rl.errors import UserError
 import safetensors.numpy
 

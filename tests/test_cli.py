@@ -33,7 +33,7 @@ def calls(monkeypatch, tmp_path):
         result |= {"environment": "Hopper-v5", "version_changes": ["mujoco 1.0 -> 2.0"]}
         return result | options
 
-    trainer = types.ModuleType("pes_rl.run")
+    trainer = types.ModuleType("pes_rl.runs.run")
     vars(trainer)["train_from_config"] = lambda *args: seen.append(args)
     vars(trainer)["resume"] = lambda *args, **options: seen.append((*args, options))
     evaluation = types.ModuleType("pes_rl.evaluation")
@@ -156,14 +156,14 @@ def test_errors_from_the_work_itself(calls, monkeypatch, capsys):
     def fail(*_):
         raise UserError("one\ntwo\nthree\nfour")
 
-    monkeypatch.setattr(sys.modules["pes_rl.run"], "train_from_config", fail)
+    monkeypatch.setattr(sys.modules["pes_rl.runs.run"], "train_from_config", fail)
     assert cli.main(["train", "--env", "Hopper"]) == 2
     assert capsys.readouterr().err == "pes-rl: error: one\ntwo\nthree\n"
 
     def fill_the_disk(*_):
         raise OSError(28, "No space left on device", "runs/x/config.yaml")
 
-    monkeypatch.setattr(sys.modules["pes_rl.run"], "train_from_config", fill_the_disk)
+    monkeypatch.setattr(sys.modules["pes_rl.runs.run"], "train_from_config", fill_the_disk)
     assert cli.main(["train", "--env", "Hopper"]) == 2
     message = "pes-rl: error: No space left on device (runs/x/config.yaml)\n"
     assert capsys.readouterr().err == message
@@ -171,7 +171,7 @@ def test_errors_from_the_work_itself(calls, monkeypatch, capsys):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["pes_rl.run"], "train_from_config", interrupt)
+    monkeypatch.setattr(sys.modules["pes_rl.runs.run"], "train_from_config", interrupt)
     assert cli.main(["train", "--env", "Hopper"]) == 130
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from pes_rl.comparison.plan import make_plan
 from pes_rl.comparison.store import Store
-from pes_rl.metrics import read_metrics
+from pes_rl.storage.metrics import read_metrics
 from tests.run_tools import rows
 
 PLAN = make_plan(

@@ -19,7 +19,7 @@ from pes_rl.comparison.plan import Plan, make_plan
 from pes_rl.comparison.store import SCORE_SEED, Store, marked_command, open_store, timing_key
 from pes_rl.config import build_config, load_config, save_config
 from pes_rl.errors import UserError
-from pes_rl.run_folder import write_provenance
+from pes_rl.storage.run_folder import write_provenance
 
 ENVS = ["Swimmer", "Hopper"]
 

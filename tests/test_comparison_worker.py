@@ -32,7 +32,7 @@ class Worker:
 @pytest.fixture
 def job(tmp_path, monkeypatch) -> Worker:
     job = Worker(tmp_path)
-    monkeypatch.setattr("pes_rl.run.train_from_config", job.start)
+    monkeypatch.setattr("pes_rl.runs.run.train_from_config", job.start)
     return job
 
 

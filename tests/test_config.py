@@ -41,7 +41,7 @@ def test_every_preset_loads_and_reloads_exactly(env, estimator, tmp_path):
 def test_every_preset_belongs_to_a_task():
     from importlib.resources import files
 
-    names = {p.name for p in files("pes_rl.configs").iterdir() if p.name.endswith(".yaml")}
+    names = {p.name for p in files("pes_rl.config.presets").iterdir() if p.name.endswith(".yaml")}
     assert names == {f"{task}.yaml" for task in TASKS}
 
 

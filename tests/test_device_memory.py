@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pes_rl.device import memory
-from pes_rl.device.trainer import DeviceTrainer
 from pes_rl.envs.jax_environment import JaxEnvironment, JaxTransition
 from pes_rl.errors import UserError
 from pes_rl.policies.action import ActionSpec
+from pes_rl.training import memory
+from pes_rl.training.device import DeviceTrainer
 from tests.toy_environment import configure
 
 pytestmark = pytest.mark.usefixtures("no_compilation_cache")

@@ -18,8 +18,8 @@ import pytest
 PROGRAM = """
 import dataclasses, json, sys
 import jax, numpy as np
-from pes_rl.device.placement import make_mesh
-from pes_rl.device.trainer import DeviceTrainer
+from pes_rl.training.placement import make_mesh
+from pes_rl.training.device import DeviceTrainer
 from tests.toy_environment import configure, point_mass
 
 jax.config.update("jax_enable_compilation_cache", False)
@@ -135,7 +135,7 @@ def test_no_bit_depends_on_placement_without_fma():
 )
 def test_cores_become_devices_as_far_as_pairs_divide(flags, counts):
     program = (
-        "import os; os.cpu_count = lambda: 5; from pes_rl.device.placement import local_mesh; "
+        "import os; os.cpu_count = lambda: 5; from pes_rl.training.placement import local_mesh; "
         "print(*(local_mesh(pairs, cores).size for pairs, cores in ((6, 5), (16, 3), (7, 4))))"
     )
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}

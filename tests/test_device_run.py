@@ -9,8 +9,8 @@ import pytest
 from flax import struct
 
 import pes_rl
-from pes_rl.checkpoint import flatten, unflatten
-from pes_rl.device.trainer import DeviceTrainer
+from pes_rl.storage.checkpoint import flatten, unflatten
+from pes_rl.training.device import DeviceTrainer
 from tests.run_tools import EVAL, TIMES, arrays, resume, rows, train
 from tests.toy_environment import PointMass, configure, point_mass
 
@@ -33,14 +33,14 @@ def programs(tmp_path_factory):
 
 @pytest.fixture
 def toy(monkeypatch):
-    monkeypatch.setattr("pes_rl.device.trainer.make_jax_environment", lambda *_: point_mass())
+    monkeypatch.setattr("pes_rl.training.device.make_jax_environment", lambda *_: point_mass())
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "whole"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pes_rl.device.trainer.make_jax_environment", lambda *_: point_mass())
+        patch.setattr("pes_rl.training.device.make_jax_environment", lambda *_: point_mass())
         assert train(TOY, path) == 0
     return path
 

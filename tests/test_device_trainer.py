@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pes_rl.checkpoint import flatten, unflatten
-from pes_rl.device.compilation import use_compilation_cache
-from pes_rl.device.statistics import Count, Statistics
-from pes_rl.device.trainer import DeviceTrainer, chunk_size, updates_per_advance
 from pes_rl.errors import UserError
+from pes_rl.particles.statistics import Count, Statistics
 from pes_rl.policies import Normalizer
+from pes_rl.storage.checkpoint import flatten, unflatten
+from pes_rl.training.compilation import use_compilation_cache
+from pes_rl.training.device import DeviceTrainer, chunk_size, updates_per_advance
 from tests.toy_environment import configure, point_mass
 
 pytestmark = pytest.mark.usefixtures("no_compilation_cache")
@@ -125,7 +125,7 @@ def _chunked(config, chunk):
 
 
 def test_pairs_that_do_not_fit_the_devices_are_refused():
-    from pes_rl.device.placement import check_fit, summation_blocks
+    from pes_rl.training.placement import check_fit, summation_blocks
 
     with pytest.raises(UserError, match=r"num_pairs 10 .* 4 devices; use --num-pairs 8 or 12"):
         check_fit(10, 4)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from pes_rl import streams
-from pes_rl.device.trainer import DeviceTrainer
 from pes_rl.envs.jax_environment import JaxEnvironment
-from pes_rl.particles.lift import stream_keys
+from pes_rl.particles.problem import stream_keys
 from pes_rl.policies import Normalizer
+from pes_rl.training.device import DeviceTrainer
 from tests import reference
 from tests.toy_environment import DT, PAIRS, RATE, SHIFT, K, T, configure, point_mass
 
@@ -213,8 +213,8 @@ def test_a_compiled_program_is_used_again_and_takes_over_its_argument():
 @pytest.mark.parametrize("policy,sizes", [("linear", ()), ("mlp", (5, 4)), ("gru", (4,))])
 def test_paired_products_are_those_of_the_members(policy, sizes):
     """W x ± sigma E x is the policy at theta ± sigma eps, whichever policy it is."""
-    from pes_rl.device.paired import PairedNumpy, paired_weights
     from pes_rl.estimators import members
+    from pes_rl.particles.paired import PairedNumpy, paired_weights
     from pes_rl.policies import make_policy
 
     with jax.enable_x64(True):

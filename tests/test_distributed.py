@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from pes_rl import cli
-from pes_rl.checkpoint import load_latest
-from pes_rl.distributed import Processes
+from pes_rl.storage.checkpoint import load_latest
+from pes_rl.training.processes import Processes
 from tests.run_tools import rows
 
 ROOT = Path(__file__).parent.parent

@@ -11,7 +11,7 @@ import pytest
 
 import pes_rl
 from pes_rl.config import build_config
-from pes_rl.metrics import read_metrics
+from pes_rl.storage.metrics import read_metrics
 from tests.run_tools import train
 
 ROOT = Path(__file__).parent.parent

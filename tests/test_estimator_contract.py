@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from pes_rl.estimators import Segment, Shaping, es_single, gpes, members
-from pes_rl.particles.lift import Step, lift
+from pes_rl.particles.problem import Step, lift
 from tests.toy_problems import NAMES, SIGMA, Drifter, build, record
 
 KINDS = ("none", "std", "running-std", "centered-rank")

@@ -18,7 +18,7 @@ import pytest
 from pes_rl import streams
 from pes_rl.particles.host import episode_rng
 from pes_rl.policies.linear import Linear
-from pes_rl.trainer import Trainer, TrainerState
+from pes_rl.training.host import Trainer, TrainerState
 from tests import reference
 from tests.toy_environment import (
     DT,
@@ -198,7 +198,7 @@ def trainers() -> Callable[[str, type], Trainer]:
     def build(name: str, dtype: type) -> tuple[Trainer, TrainerState]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(
-                "pes_rl.trainer.make_simulator", lambda _, __, n, *___: PointMassSimulator(n)
+                "pes_rl.training.host.make_simulator", lambda _, __, n, *___: PointMassSimulator(n)
             )
             patch.setattr(Linear, "init", lambda self, seed: np.zeros(self.num_params, dtype))
             trainer = Trainer(configure(name))

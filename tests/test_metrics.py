@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from pes_rl.errors import UserError
-from pes_rl.metrics import METRICS, MetricsWriter, read_metrics
-from pes_rl.progress import Progress
+from pes_rl.runs.progress import Progress
+from pes_rl.storage.metrics import METRICS, MetricsWriter, read_metrics
 
 BEST = "best/episode_return"
 

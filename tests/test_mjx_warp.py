@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from pes_rl.config import build_config
-from pes_rl.device.trainer import DeviceTrainer
 from pes_rl.envs.jax_environment import JaxEnvironment
 from pes_rl.envs.mjx_engine import MjxTask
 from pes_rl.envs.mjx_warp import all_at_once
 from pes_rl.envs.mujoco_engine import load_model
 from pes_rl.envs.tasks import TASKS
 from pes_rl.errors import UserError
+from pes_rl.training.device import DeviceTrainer
 from tests.toy_environment import point_mass
 
 

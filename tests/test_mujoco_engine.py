@@ -12,7 +12,7 @@ from pes_rl.envs.mujoco_engine import MujocoSimulator
 from pes_rl.envs.tasks import TASKS
 from pes_rl.particles.host import Population
 from pes_rl.policies import Affine, make_policy
-from pes_rl.trainer import Trainer
+from pes_rl.training.host import Trainer
 from tests.oracle import make_env, record, replay
 
 

@@ -10,7 +10,7 @@ import pytest
 from pes_rl.errors import UserError
 from pes_rl.policies import Normalizer, make_policy
 from pes_rl.policies.action import ActionSpec
-from pes_rl.policy_io import SavedPolicy, load_policy, save_policy
+from pes_rl.storage.policy import SavedPolicy, load_policy, save_policy
 
 OBS, ACTS = 5, 3
 ENV = {"name": "Hopper", "gymnasium_id": "Hopper-v5"}

@@ -10,12 +10,12 @@ import sys
 import numpy as np
 import pytest
 
-from pes_rl import policy_io
 from pes_rl.errors import UserError
 from pes_rl.policies import Normalizer, make_policy
 from pes_rl.policies.acting import act
 from pes_rl.policies.action import ActionSpec
-from pes_rl.policy_io import load_policy, save_policy
+from pes_rl.storage import policy as policy_io
+from pes_rl.storage.policy import load_policy, save_policy
 
 OBS, ACTS = 5, 3
 BOX = ActionSpec("box", ACTS, (-1.0, -2.0, -np.inf), (1.0, 0.5, np.inf))
@@ -282,7 +282,7 @@ class Refuse:
         if name.split(".")[0] in {"jax", "jaxlib", "mujoco", "gymnasium", "optax", "pickle5"}:
             raise ImportError("not here: " + name)
 sys.meta_path.insert(0, Refuse())
-from pes_rl.policy_io import load_policy
+from pes_rl.storage.policy import load_policy
 policy = load_policy(sys.argv[1])
 action, state = policy.predict([0.5] * 5)
 print(action.tobytes().hex())

@@ -12,11 +12,11 @@ import pytest
 from pes_rl import cli
 from pes_rl.errors import UserError
 from pes_rl.evaluation import evaluate
-from pes_rl.policy_io import load_policy
 from pes_rl.rendering import live
 from pes_rl.rendering.camera import plan_shot
 from pes_rl.rendering.output import render, sample_frames
 from pes_rl.rendering.recording import record
+from pes_rl.storage.policy import load_policy
 from tests.rendering_tools import DOTS, SIZES, save, save_dots
 
 

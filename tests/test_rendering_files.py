@@ -19,11 +19,11 @@ from PIL import Image
 
 from pes_rl import cli
 from pes_rl.errors import UserError
-from pes_rl.policy_io import load_policy
 from pes_rl.rendering import offscreen
 from pes_rl.rendering.offscreen import pictures
 from pes_rl.rendering.output import render
 from pes_rl.rendering.recording import Recording, record
+from pes_rl.storage.policy import load_policy
 from tests.rendering_tools import save, save_dots
 from tests.run_tools import contents
 from tests.viewer_tools import general_episode

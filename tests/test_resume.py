@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pes_rl.checkpoint import load_latest
-from pes_rl.metrics import read_metrics
+from pes_rl.storage.checkpoint import load_latest
+from pes_rl.storage.metrics import read_metrics
 from tests.resume_driver import CHECKPOINT_AFTER, KILL_AFTER, UPDATES, cases
 
 EXACT = [name for name in cases() if not name.endswith("gymnasium")]

@@ -20,8 +20,8 @@ from pes_rl.envs.mujoco_engine import MujocoSimulator
 from pes_rl.evaluation import play_official
 from pes_rl.particles.host import Crew, _in_order
 from pes_rl.policies import GRU, MLP
-from pes_rl.run import Run
-from pes_rl.trainer import Trainer
+from pes_rl.runs.run import Run
+from pes_rl.training.host import Trainer
 from tests.run_tools import EVAL, SMALL, TIMES, arrays, resume, rows, train
 from tests.test_metrics import events
 

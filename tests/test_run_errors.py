@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from pes_rl import cli
-from pes_rl import run as run_module
-from pes_rl.trainer import Trainer
+from pes_rl.runs import run as run_module
+from pes_rl.training.host import Trainer
 from tests.run_tools import EVAL, SMALL, arrays, contents, resume, rows, train
 
 FLAGS = f"--env HalfCheetah {SMALL}"
@@ -127,7 +127,7 @@ def test_a_configuration_of_a_newer_version(run, capsys):
 
 def test_a_run_in_use_by_another_process(run, capsys):
     code = (
-        "import pathlib, sys, time; from pes_rl.run_folder import lock_run\n"
+        "import pathlib, sys, time; from pes_rl.storage.run_folder import lock_run\n"
         "with lock_run(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(120)"
     )
     command = [sys.executable, "-c", code, str(run)]

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pes_rl import run_folder
 from pes_rl.errors import UserError
-from pes_rl.run_folder import (
+from pes_rl.storage import run_folder
+from pes_rl.storage.run_folder import (
     create_run,
     is_run,
     lock_run,
@@ -77,7 +77,7 @@ def test_unwritable_places_are_refused_and_nothing_is_created(tmp_path, monkeypa
 HOLDER = """
 import sys, time
 from pathlib import Path
-from pes_rl.run_folder import lock_run
+from pes_rl.storage.run_folder import lock_run
 with lock_run(Path(sys.argv[1])):
     print("locked", flush=True)
     time.sleep(100)
@@ -143,7 +143,7 @@ def test_provenance(tmp_path):
 
 def test_provenance_imports_nothing_heavy(tmp_path):
     code = (
-        "import sys, pathlib; from pes_rl.run_folder import *\n"
+        "import sys, pathlib; from pes_rl.storage.run_folder import *\n"
         "write_provenance(pathlib.Path(sys.argv[1]))\n"
         "assert not {'jax', 'numpy', 'mujoco', 'gymnasium'} & set(sys.modules)"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pes_rl.device.memory import Bytes, Operations, Sizes, operations, predict
+from pes_rl.training.memory import Bytes, Operations, Sizes, operations, predict
 
 TEXT = (Path(__file__).parent.parent / "docs" / "scaling.md").read_text()
 CASES = [

@@ -19,7 +19,7 @@ from scipy import stats
 
 from pes_rl import streams
 from pes_rl.estimators import es_single, pes
-from pes_rl.particles.lift import stream_keys
+from pes_rl.particles.problem import stream_keys
 from pes_rl.problems import Step
 from pes_rl.unrolled import (
     bptt,

@@ -13,8 +13,10 @@ from pes_rl import cli, zoo
 from pes_rl.config import Config, build_config, load_config
 from pes_rl.errors import UserError
 from pes_rl.evaluation import play_official
-from pes_rl.policy_io import load_policy
+from pes_rl.storage.policy import load_policy
 from tests.run_tools import SMALL, train
+
+TRAIN = "pes_rl.runs.run.train_from_config"
 
 
 @pytest.mark.parametrize("name", zoo.names())
@@ -105,7 +107,7 @@ def test_the_card_says_how_it_was_made_and_scored(folder, run, capsys, monkeypat
 
     # The command line of the card, typed again, trains the same configuration.
     asked = []
-    monkeypatch.setattr("pes_rl.run.train_from_config", lambda config, *_: asked.append(config))
+    monkeypatch.setattr(TRAIN, lambda config, *_: asked.append(config))
     assert cli.main(card["command"].split()[1:]) == 0
     assert asked == [build_config({**card["config"], "num_threads": None})]
 
@@ -131,7 +133,7 @@ def test_the_card_says_how_it_was_made_and_scored(folder, run, capsys, monkeypat
 )
 def test_the_command_of_a_configuration_trains_it(options, monkeypatch):
     config, asked = build_config(options), []
-    monkeypatch.setattr("pes_rl.run.train_from_config", lambda config, *_: asked.append(config))
+    monkeypatch.setattr(TRAIN, lambda config, *_: asked.append(config))
     assert cli.main(cards.command(config).split()[1:]) == 0
     assert asked == [config]
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pes_rl.estimators import es, es_single, gpes, pes, truncated_es
-from pes_rl.particles.lift import Step, lift
+from pes_rl.particles.problem import Step, lift
 
 SIGMA = 0.3
 NAMES = ("es", "truncated-es", "pes", "es-single", "gpes")

@@ -31,7 +31,7 @@ def run(options: dict[str, Any], command: str) -> None:
     episodes = count("--episodes", options["episodes"], least=1)
     seed = count("--seed", options["seed"], least=0)
     from pes_rl.evaluation import evaluate
-    from pes_rl.run_folder import plain
+    from pes_rl.storage.run_folder import plain
 
     result = evaluate(options["run"], episodes=episodes, seed=seed)
     print(json.dumps(plain(result)) if options["json"] else _text(result))

@@ -58,10 +58,10 @@ def run(options: dict[str, Any], command: str) -> None:
     if resume is None:
         config = build_config(options, config_file)
         if place is not None:
-            from pes_rl.distributed import check_engine
+            from pes_rl.training.processes import check_engine
 
             check_engine(config)
-        from pes_rl.run import train_from_config
+        from pes_rl.runs.run import train_from_config
 
         _start(partial(train_from_config, config, run_dir, command), place)
         return
@@ -74,7 +74,7 @@ def run(options: dict[str, Any], command: str) -> None:
             f"remove it (beside --resume only {allowed} may be given)"
         )
     changes = {name: count(flag(name), text, least=1) for name, text in options.items()}
-    from pes_rl.run import resume as resume_run
+    from pes_rl.runs.run import resume as resume_run
 
     changes = {name: changes.get(name) for name in _RESUMABLE}
     _start(partial(resume_run, resume, **changes, command=command), place)
@@ -84,7 +84,7 @@ def _start(work: Callable[..., Any], place: tuple | None) -> None:
     if place is None:
         work()
         return
-    from pes_rl.distributed import Place, together
+    from pes_rl.training.processes import Place, together
 
     together(lambda processes: work(processes=processes), Place(*place))
 

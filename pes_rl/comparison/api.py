@@ -62,7 +62,7 @@ def compare(
     envs, chosen = ([names] if isinstance(names, str) else names for names in (env, estimators))
     plan = make_plan(envs, chosen, seeds, first_seed, num_env_steps, episodes, options)
     number = _workers(workers)
-    from pes_rl.signals import leave_if, stop_signals
+    from pes_rl.runs.signals import leave_if, stop_signals
 
     with open_store(Path(out), plan) as store, stop_signals() as stop:
         _train(plan, store, number, stop)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pes_rl.config import Config
-from pes_rl.metrics import read_metrics
+from pes_rl.storage.metrics import read_metrics
 
 # The clocks that training is measured by. Sequential steps are the depth of the computation:
 # updates times the env steps that an update takes one particle, however many run side by side.

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pes_rl.metrics import METRICS
-from pes_rl.progress import duration
+from pes_rl.runs.progress import duration
+from pes_rl.storage.metrics import METRICS
 
 _REFRESH_S = 0.5
 _TAIL_BYTES = 8192

@@ -14,7 +14,7 @@ from pes_rl.comparison.plan import Cell, Plan, cell_name
 from pes_rl.config import OPTIONS, Config, with_neutral
 from pes_rl.config.values import parse_value, read_yaml
 from pes_rl.errors import UserError
-from pes_rl.run_folder import COMMAND, CONFIG, VERSIONS, plain, versions, write_text_atomic
+from pes_rl.storage.run_folder import COMMAND, CONFIG, VERSIONS, plain, versions, write_text_atomic
 
 PLAN, _LOCK = "comparison.json", ".lock"
 # Gymnasium's reset seeds of the scoring episodes. Training draws its episodes from other streams.

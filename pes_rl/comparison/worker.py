@@ -20,7 +20,7 @@ from typing import Any
 
 from pes_rl.config import Config
 from pes_rl.errors import UserError
-from pes_rl.run_folder import plain, write_text_atomic
+from pes_rl.storage.run_folder import plain, write_text_atomic
 
 _WARM_UP_UPDATES, _LEAST_UPDATES = 2, 5
 
@@ -59,7 +59,7 @@ def _train(config: Config, task: dict[str, Any]) -> dict[str, Any]:
     run = Path(task["run"])
     env_steps = _train_run(config, run, Path(task["result"]), task["command"])
     from pes_rl.evaluation import evaluate
-    from pes_rl.run import make_trainer
+    from pes_rl.runs.run import make_trainer
     from pes_rl.runtime import single_threaded_math
 
     with single_threaded_math():
@@ -70,9 +70,9 @@ def _train(config: Config, task: dict[str, Any]) -> dict[str, Any]:
 
 def _train_run(config: Config, run: Path, scored: Path, command: str) -> int:
     """The env steps that the run has consumed; a finished one is left as it is."""
-    from pes_rl.checkpoint import load_latest
-    from pes_rl.run import resume, train_from_config
-    from pes_rl.run_folder import lock_run
+    from pes_rl.runs.run import resume, train_from_config
+    from pes_rl.storage.checkpoint import load_latest
+    from pes_rl.storage.run_folder import lock_run
 
     if run.is_dir() and not any((run / "checkpoints").glob("[0-9]*")):
         if scored.is_file():
@@ -92,7 +92,7 @@ def _train_run(config: Config, run: Path, scored: Path, command: str) -> int:
 def _time(config: Config, task: dict[str, Any]) -> dict[str, Any]:
     """Speed of training alone, with every core, once everything has been compiled."""
     from pes_rl.envs.make import available_threads
-    from pes_rl.run import make_trainer
+    from pes_rl.runs.run import make_trainer
     from pes_rl.runtime import single_threaded_math
 
     with single_threaded_math():

@@ -12,7 +12,7 @@ from pes_rl.config.fields import APPLIES, DERIVED, ESTIMATORS, OPTIONS, Config
 from pes_rl.config.values import is_literal, is_null, parse_value, read_yaml, required
 from pes_rl.envs.registry import TASKS, Environment, default_backend, resolve
 from pes_rl.errors import UserError, suggest
-from pes_rl.run_folder import write_text_atomic
+from pes_rl.storage.run_folder import write_text_atomic
 
 
 def build_config(overrides: Mapping[str, Any], config_file: Path | None = None) -> Config:
@@ -94,7 +94,7 @@ def _read_preset(environment: Environment) -> dict[str, dict[str, Any]]:
         return {}
     from importlib.resources import as_file, files
 
-    with as_file(files("pes_rl.configs") / f"{environment.name}.yaml") as path:
+    with as_file(files("pes_rl.config.presets") / f"{environment.name}.yaml") as path:
         return _read_blocks(path, f"preset {path.name}")
 
 

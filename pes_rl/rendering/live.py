@@ -40,9 +40,9 @@ def watch(path: str | Path, *, episode_seed: int = 0, camera: str | None = None)
     if not has_display():
         raise UserError("--live needs a display; without one write a page: --out FILE.html")
     import_mujoco()
-    from pes_rl.policy_io import load_policy
     from pes_rl.rendering.camera import plan_shot
     from pes_rl.rendering.recording import record
+    from pes_rl.storage.policy import load_policy
 
     recording = record(load_policy(path), episode_seed)
     if recording.model is None:

@@ -77,8 +77,8 @@ def render(
     """
     out = Path(out)
     style = _check(out, {"width": width, "height": height, "camera": camera, "fps": fps})
-    from pes_rl.policy_io import load_policy
     from pes_rl.rendering.recording import record
+    from pes_rl.storage.policy import load_policy
 
     policy = load_policy(path)
     with _placed(out):

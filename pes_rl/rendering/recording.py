@@ -13,8 +13,8 @@ import numpy as np
 
 from pes_rl.envs.packages import import_mujoco
 from pes_rl.errors import UserError
-from pes_rl.policy_io import SavedPolicy
 from pes_rl.runtime import single_threaded_math
+from pes_rl.storage.policy import SavedPolicy
 
 if TYPE_CHECKING:
     import gymnasium
@@ -164,7 +164,7 @@ def _estimator(policy_folder: Path) -> str | None:
     """What trained the policy, by the card beside it or the run (RUN/policy/best) around it."""
     import yaml
 
-    from pes_rl.run_folder import CONFIG
+    from pes_rl.storage.run_folder import CONFIG
     from pes_rl.zoo import CARD
 
     unreadable = (OSError, ValueError, KeyError, TypeError, IndexError, yaml.YAMLError)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from pes_rl.estimators.core import Estimator, Segment
-from pes_rl.particles.lift import lift
+from pes_rl.particles.problem import lift
 from pes_rl.problems.protocol import Problem
 
 Array = jax.Array

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from pes_rl.estimators import pes
-from pes_rl.particles.lift import lift
+from pes_rl.particles.problem import lift
 from pes_rl.problems.protocol import Problem
 from pes_rl.unrolled import single
 from pes_rl.unrolled.method import Method, totals

@@ -3,7 +3,7 @@
 What distinguishes backpropagation, RTRL and UORO is what a particle remembers from one segment to
 the next and how a segment's gradient is formed: a `Rule`. Restarts, clocks, random numbers and the
 mean over particles, here, are the same for all of them, and the same as those of the pairs in
-`pes_rl.particles.lift`: a particle that terminates is absorbing and restarts at a segment boundary.
+`pes_rl.particles.problem`: a particle that terminates is absorbing and restarts at a boundary.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from pes_rl import streams
 from pes_rl.estimators.core import first_limits
-from pes_rl.particles.lift import stream_keys
+from pes_rl.particles.problem import stream_keys
 from pes_rl.problems.protocol import Carry, Problem, check_problem
 from pes_rl.unrolled.method import Method, Metrics
 

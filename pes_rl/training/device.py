@@ -1,4 +1,4 @@
-"""A training run on JAX devices: what `pes_rl.trainer.Trainer` is for engines on the host."""
+"""A training run on JAX devices: what `pes_rl.training.host.Trainer` is for engines on the host."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ import numpy as np
 from jax.sharding import Mesh
 
 from pes_rl.config import Config
-from pes_rl.device import memory
-from pes_rl.device.compilation import use_compilation_cache
-from pes_rl.device.paired import DTYPES
-from pes_rl.device.placement import check_fit, make_mesh
-from pes_rl.device.population import make_population
-from pes_rl.device.scoring import make_scorer
-from pes_rl.device.update import (
+from pes_rl.envs.jax_environment import JaxEnvironment
+from pes_rl.envs.make import make_jax_environment
+from pes_rl.envs.registry import resolve
+from pes_rl.errors import UserError
+from pes_rl.particles.device import make_population
+from pes_rl.particles.paired import DTYPES
+from pes_rl.particles.scoring import make_scorer
+from pes_rl.policies import Normalizer, make_policy
+from pes_rl.training import memory
+from pes_rl.training.compilation import use_compilation_cache
+from pes_rl.training.host import Evaluation
+from pes_rl.training.learner import make_estimator, make_optimizer
+from pes_rl.training.placement import check_fit, make_mesh
+from pes_rl.training.update import (
     DeviceState,
     Parts,
     Row,
@@ -27,13 +34,6 @@ from pes_rl.device.update import (
     make_advance,
     shardings,
 )
-from pes_rl.envs.jax_environment import JaxEnvironment
-from pes_rl.envs.make import make_jax_environment
-from pes_rl.envs.registry import resolve
-from pes_rl.errors import UserError
-from pes_rl.learner import make_estimator, make_optimizer
-from pes_rl.policies import Normalizer, make_policy
-from pes_rl.trainer import Evaluation
 
 _MOST_UPDATES = 20
 

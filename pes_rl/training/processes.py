@@ -60,7 +60,7 @@ class Processes:
         """One device of each process, along the axis ``"pairs"``."""
         import jax
 
-        from pes_rl.device.placement import make_mesh
+        from pes_rl.training.placement import make_mesh
 
         first = {device.process_index: device for device in reversed(jax.devices())}
         return make_mesh([first[i] for i in range(self.size)])

@@ -13,9 +13,9 @@ from pes_rl.config import Config
 from pes_rl.envs.make import make_simulator
 from pes_rl.envs.registry import resolve
 from pes_rl.estimators import Segment
-from pes_rl.learner import Learner, LearnerState, host_math, learning_rate, make_learner
 from pes_rl.particles.host import Crew, Population, episode_rng, play
 from pes_rl.policies import Affine, Normalizer, make_policy
+from pes_rl.training.learner import Learner, LearnerState, host_math, learning_rate, make_learner
 
 
 class Evaluation(NamedTuple):

@@ -17,11 +17,11 @@ import jax
 import jax.numpy as jnp
 
 from pes_rl import streams
-from pes_rl.device.paired import PairedNumpy, paired_weights
-from pes_rl.device.statistics import Affine
 from pes_rl.envs.jax_environment import JaxEnvironment
 from pes_rl.estimators.core import Perturbation, Segment
-from pes_rl.particles.lift import stream_keys
+from pes_rl.particles.paired import PairedNumpy, paired_weights
+from pes_rl.particles.problem import stream_keys
+from pes_rl.particles.statistics import Affine
 from pes_rl.policies import Policy
 
 Array = jax.Array

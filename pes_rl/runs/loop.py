@@ -14,20 +14,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pes_rl.checkpoint import Checkpoint, flatten, save_checkpoint
 from pes_rl.config import Config
-from pes_rl.distributed import Processes
 from pes_rl.envs.registry import resolve
-from pes_rl.metrics import MetricsWriter
-from pes_rl.policy_io import save_policy
-from pes_rl.progress import Progress
+from pes_rl.runs.progress import Progress
+from pes_rl.storage.checkpoint import Checkpoint, flatten, save_checkpoint
+from pes_rl.storage.metrics import MetricsWriter
+from pes_rl.storage.policy import save_policy
+from pes_rl.training.processes import Processes
 
 if TYPE_CHECKING:
     import numpy as np
 
     from pes_rl.policies import Normalizer, Policy
     from pes_rl.policies.action import ActionSpec
-    from pes_rl.trainer import Evaluation
+    from pes_rl.training.host import Evaluation
 
 
 class AnyTrainer(Protocol):

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from pes_rl.errors import UserError
-from pes_rl.run_folder import fsync_folder, versions, write_synced
+from pes_rl.storage.run_folder import fsync_folder, versions, write_synced
 
 SCHEMA = 2  # 2: pairs carry their numbers
 _ARRAYS, _META, _MANIFEST = "arrays.safetensors", "meta.json", "manifest.json"

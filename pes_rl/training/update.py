@@ -18,11 +18,11 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
 from pes_rl.config import Config
-from pes_rl.device.placement import AXIS, make_placement
-from pes_rl.device.population import Population, Unrolled
-from pes_rl.device.statistics import Affine, Count, Statistics, identity
 from pes_rl.estimators import Estimator, EstimatorState, Placement
-from pes_rl.learner import descend
+from pes_rl.particles.device import Population, Unrolled
+from pes_rl.particles.statistics import Affine, Count, Statistics, identity
+from pes_rl.training.learner import descend
+from pes_rl.training.placement import AXIS, make_placement
 
 Array = jax.Array
 

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from pes_rl import streams
-from pes_rl.device.statistics import Affine
 from pes_rl.envs.jax_environment import JaxEnvironment
+from pes_rl.particles.statistics import Affine
 from pes_rl.policies import Policy
 
 Array = jax.Array

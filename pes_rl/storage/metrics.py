@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pes_rl.errors import UserError
-from pes_rl.run_folder import plain, write_bytes_atomic
+from pes_rl.storage.run_folder import plain, write_bytes_atomic
 
 METRICS = "metrics.jsonl"
 _STRIDE = 2000

@@ -10,14 +10,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pes_rl.checkpoint import Checkpoint, load_latest, unflatten
 from pes_rl.config import JAX_ENGINES, Config, load_config, save_config, validate
 from pes_rl.config.values import count
-from pes_rl.distributed import ALONE, Processes
 from pes_rl.errors import UserError
-from pes_rl.metrics import read_metrics
-from pes_rl.policy_io import SavedPolicy, load_policy
-from pes_rl.run_folder import (
+from pes_rl.runs.loop import AnyTrainer, Session, follow
+from pes_rl.runs.signals import leave_if, stop_signals
+from pes_rl.runtime import single_threaded_math
+from pes_rl.storage.checkpoint import Checkpoint, load_latest, unflatten
+from pes_rl.storage.metrics import read_metrics
+from pes_rl.storage.policy import SavedPolicy, load_policy
+from pes_rl.storage.run_folder import (
     create_run,
     is_run,
     lock_run,
@@ -26,9 +28,7 @@ from pes_rl.run_folder import (
     write_provenance,
     write_text_atomic,
 )
-from pes_rl.runtime import single_threaded_math
-from pes_rl.session import AnyTrainer, Session, follow
-from pes_rl.signals import leave_if, stop_signals
+from pes_rl.training.processes import ALONE, Processes
 
 
 class Run(NamedTuple):
@@ -206,18 +206,18 @@ def _load_config(path: Path) -> Config:
 def make_trainer(config: Config, processes: Processes = ALONE) -> AnyTrainer:
     """The trainer of the configured engine; with several ``processes`` this one's share."""
     if config.engine in JAX_ENGINES:
-        from pes_rl.device.placement import local_mesh
-        from pes_rl.device.trainer import DeviceTrainer
         from pes_rl.envs.make import available_threads
+        from pes_rl.training.device import DeviceTrainer
+        from pes_rl.training.placement import local_mesh
 
         if processes.size > 1:
             return DeviceTrainer(config)
         cores = config.num_threads or available_threads()
         return DeviceTrainer(config, local_mesh(config.num_pairs, cores))
-    from pes_rl.trainer import Trainer  # JAX and MuJoCo: seconds
+    from pes_rl.training.host import Trainer  # JAX and MuJoCo: seconds
 
     if processes.size == 1:
         return Trainer(config)
-    from pes_rl.spread import SpreadTrainer
+    from pes_rl.training.spread import SpreadTrainer
 
     return SpreadTrainer(config, processes)

@@ -14,7 +14,7 @@ import numpy as np
 from pes_rl.errors import UserError
 from pes_rl.policies import GRU, MLP, Normalizer, Policy
 from pes_rl.policies.action import ActionSpec
-from pes_rl.run_folder import write_bytes_atomic
+from pes_rl.storage.run_folder import write_bytes_atomic
 
 # Lines of ONNX's textual syntax, and the arrays that they name.
 _Part = tuple[list[str], dict[str, np.ndarray]]

@@ -25,7 +25,7 @@ from pes_rl.errors import UserError
 from pes_rl.policies import GRU, MLP, Affine, Linear, Normalizer, Policy
 from pes_rl.policies.acting import act
 from pes_rl.policies.action import ActionSpec
-from pes_rl.run_folder import is_run, plain, suggest_run, versions, write_bytes_atomic
+from pes_rl.storage.run_folder import is_run, plain, suggest_run, versions, write_bytes_atomic
 
 SCHEMA = 1
 _FILE, _DESCRIPTION = "policy.safetensors", "policy.json"
@@ -103,8 +103,8 @@ class SavedPolicy:
         return action, hidden if memory else None
 
     def to_onnx(self, path: str | Path) -> None:
-        """Write the policy as an ONNX graph, see `pes_rl.onnx_export`."""
-        from pes_rl.onnx_export import export_onnx
+        """Write the policy as an ONNX graph, see `pes_rl.storage.onnx_export`."""
+        from pes_rl.storage.onnx_export import export_onnx
 
         export_onnx(self.policy, self.theta, self.normalizer, self.action, Path(path))
 

@@ -1,9 +1,9 @@
 """A host engine's run spread over processes: each steps its own consecutive pairs on its own cores.
 
 Losses of all pairs are exchanged, then every process computes the same differences. The weighted
-sum of noise and the observation statistics are formed in fixed blocks of consecutive pairs that are
-added in their order (`pes_rl.device.placement`), so they do not depend on how many processes there
-are; theta, the optimiser and the normaliser are the same everywhere.
+sum of noise and the observation statistics are formed in fixed blocks of consecutive pairs that
+are added in their order (`pes_rl.training.placement`), so they do not depend on how many processes
+there are; theta, the optimiser and the normaliser are the same everywhere.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
 from pes_rl.config import Config
-from pes_rl.device.placement import AXIS, make_placement, summation_blocks
-from pes_rl.device.trainer import fetch, place
-from pes_rl.device.update import specs as device_specs
-from pes_rl.distributed import Processes, check_engine
 from pes_rl.envs.make import make_simulator
 from pes_rl.errors import UserError
 from pes_rl.estimators import Segment
-from pes_rl.learner import Learner, LearnerState, Outcome, Proposal, make_steps
 from pes_rl.particles.host import Population
 from pes_rl.policies import Affine, Normalizer
-from pes_rl.trainer import Totals, Trainer, TrainerState
+from pes_rl.training.device import fetch, place
+from pes_rl.training.host import Totals, Trainer, TrainerState
+from pes_rl.training.learner import Learner, LearnerState, Outcome, Proposal, make_steps
+from pes_rl.training.placement import AXIS, make_placement, summation_blocks
+from pes_rl.training.processes import Processes, check_engine
+from pes_rl.training.update import specs as device_specs
 
 _PAIRS: Any = Spec(AXIS)
 _EVERYWHERE: Any = Spec()
@@ -132,7 +132,7 @@ class _Blocks(Population):
 
 
 def _make_learner(config: Config, processes: Processes) -> Learner:
-    """`pes_rl.learner.make_learner` with pairs spread over the processes."""
+    """`pes_rl.training.learner.make_learner` with pairs spread over the processes."""
     mesh = processes.mesh
     steps = make_steps(config, config.horizon, make_placement(config.num_pairs, processes.size))
     specs = LearnerState(_EVERYWHERE, _EVERYWHERE, estimator=device_specs().estimator)

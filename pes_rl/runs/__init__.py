@@ -1,0 +1,1 @@
+"""What a process does with a training run: start or resume it, loop, save, report, stop."""

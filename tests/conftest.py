@@ -27,7 +27,7 @@ def dots():
     """Registers ``Dots``, and forgets it again; yields the class."""
     import gymnasium
 
-    from tests.rendering_tools import DOTS, Dots
+    from tests.tools.rendering_tools import DOTS, Dots
 
     gymnasium.register(DOTS, Dots)
     yield Dots

@@ -12,7 +12,7 @@ import pytest
 import pes_rl
 from pes_rl.config import build_config
 from pes_rl.storage.metrics import read_metrics
-from tests.run_tools import train
+from tests.tools.run_tools import train
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8")

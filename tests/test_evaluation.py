@@ -22,7 +22,7 @@ from pes_rl.evaluation import play, play_official, summarize, version_changes
 from pes_rl.policies import Normalizer, make_policy
 from pes_rl.policies.action import ActionSpec
 from pes_rl.storage.policy import load_policy, save_policy
-from tests.run_tools import SMALL, train
+from tests.tools.run_tools import SMALL, train
 
 
 def saved(folder: Path, env_id: str, kind: str = "linear"):

@@ -1,0 +1,207 @@
+"""The batched MuJoCo engine against Gymnasium, and what it promises about rows and threads."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from pes_rl.config import build_config
+from pes_rl.envs.mujoco_engine import MujocoSimulator
+from pes_rl.envs.tasks import TASKS
+from pes_rl.particles.host import Population
+from pes_rl.policies import Affine, make_policy
+from pes_rl.training.host import Trainer
+from tests.tools.oracle import make_env, record, replay
+
+
+class EngineBackend:
+    """`MujocoSimulator` as the oracle's stepping backend."""
+
+    def __init__(self, task, num_lanes: int):
+        self.simulator = MujocoSimulator(task, num_lanes, num_threads=2)
+        self.rows = np.arange(num_lanes)
+
+    def reset(self, qpos, qvel):
+        self.observation = self.simulator.reset_to(self.rows, qpos, qvel)
+        return self.observation
+
+    def step(self, action, live):
+        rows = np.flatnonzero(live)
+        out = self.simulator.step(rows, action[rows])
+        assert not out.unstable.any()
+        n = len(self.rows)
+        result = np.zeros_like(self.observation), np.zeros(n), np.zeros(n, bool)
+        for full, part in zip(result, out, strict=False):
+            full[rows] = part
+        return result
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_engine_steps_as_gymnasium(name):
+    """20 random resets, random actions, until termination or 300 steps, to 1e-9."""
+    env = make_env(TASKS[name])
+    paths = [record(env, seed, 300) for seed in range(20)]
+    replay(EngineBackend(TASKS[name], 20), paths)
+
+
+def unroll(name: str, num_threads: int, segments: int = 4, num_pairs: int = 5) -> list:
+    """Segments of random linear policies, restarting pairs as their episodes end."""
+    task = TASKS[name]
+    actions = MujocoSimulator(task, 1).action.size
+    policy = make_policy("linear", task.observation_size, actions)
+    population = Population(lambda n: MujocoSimulator(task, n, num_threads), policy, num_pairs, 3)
+    rng = np.random.default_rng(0)
+    theta = rng.standard_normal((num_pairs, 2, policy.num_params)).astype(np.float32)
+    norm = Affine.identity(task.observation_size)
+    restart, segments_out = np.ones(num_pairs, bool), []
+    for _ in range(segments):
+        segment, moments, _ = population.unroll(theta, restart, np.full(num_pairs, 30), norm)
+        restart = segment.ended.all(axis=1)
+        segments_out.append((segment, moments))
+    return segments_out
+
+
+@pytest.mark.parametrize("name", ["Hopper", "Ant"])
+def test_threads_do_not_change_bits(name):
+    for one, two in zip(unroll(name, 1), unroll(name, 2), strict=True):
+        for a, b in zip((*one[0], *one[1]), (*two[0], *two[1]), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_pair_does_not_depend_on_its_neighbours():
+    """Fewer pairs, hence other rows stepped together: the same first pairs."""
+    many, few = unroll("Hopper", 2), unroll("Hopper", 2, num_pairs=2)
+    for (a, _), (b, _) in zip(many, few, strict=True):
+        for x, y in zip(a, b, strict=True):
+            np.testing.assert_array_equal(x[:2], y)
+
+
+def test_ended_members_cost_no_steps():
+    segments = [segment for segment, _ in unroll("Hopper", 2)]
+    first = segments[0]
+    assert first.ended.any() and (first.steps[first.ended] <= 30).all()
+    for before, after in itertools.pairwise(segments):
+        waiting = before.ended & ~before.ended.all(axis=1)[:, None]
+        assert waiting.any()
+        assert (after.steps[waiting] == 0).all() and (after.loss[waiting] == 0).all()
+
+
+def make_trainer(**overrides) -> Trainer:
+    options = {"num_pairs": 4, "segment_length": 20, "num_threads": 2, "eval_episodes": 2}
+    return Trainer(build_config({"env": "HalfCheetah", **options, **overrides}))
+
+
+@pytest.mark.parametrize("breakdown", ["mujoco warning", "nan observation"])
+def test_unstable_simulation_never_reaches_theta(breakdown):
+    broken, healthy = make_trainer(), make_trainer()
+    for trainer in (broken, healthy):
+        trainer.update()
+    crew = broken._population.crew
+    if breakdown == "mujoco warning":
+        crew.simulator._fields["qvel"][3] = 1e15  # pair 1, minus member
+    else:
+        crew.observation[3] = np.nan
+        crew.simulator._fields["qvel"][3] = np.nan
+    row = broken.update()
+    healthy.update()
+    assert row["train/invalid_particles"] == 1
+    assert np.isfinite(broken.theta).all() and not np.array_equal(broken.theta, healthy.theta)
+    assert np.isfinite(broken.normalizer.mean).all() and np.isfinite(broken.normalizer.m2).all()
+    clock = np.asarray(broken._state.estimator.clock)
+    assert clock[1] == 0 and (clock[[0, 2, 3]] > 0).all()
+    assert broken.update()["train/invalid_particles"] == 0
+    assert np.isfinite(broken.theta).all()
+
+
+def sabotage(simulator) -> None:
+    """Let row 3 break down in the fourteenth env step of its episodes."""
+    advance, clock = simulator._advance, simulator._batch.bind("time")
+    seconds = simulator.task.frame_skip * simulator.model.opt.timestep
+
+    def advance_or_break(ids, action):
+        if round(clock[3] / seconds) == 13:
+            simulator._fields["qvel"][3] = 1e15
+        advance(ids, action)
+
+    simulator._advance = advance_or_break
+
+
+@pytest.mark.parametrize("breaks", [True, False])
+@pytest.mark.parametrize("env", ["HalfCheetah", "Swimmer", "Reacher", "Pusher"])
+def test_rewards_worked_out_later_have_the_same_bits(env, breaks):
+    outcomes = []
+    for together in (True, False):
+        trainer = make_trainer(env=env)
+        simulator = trainer._population.crew.simulator
+        assert simulator.stretch(np.arange(8), 5) is not None
+        if breaks:
+            sabotage(simulator)
+        if not together:
+            simulator.stretch = lambda rows, length: None
+        invalid = [trainer.update()["train/invalid_particles"] for _ in range(3)]
+        assert any(invalid) == breaks
+        state = trainer.state()
+        outcomes.append([invalid, trainer.theta, *state.normalizer, *state.population.values()])
+    for one, other in zip(*outcomes, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_observation_statistics_equal_a_plain_pass():
+    """Merged moments against NumPy over every observation that a policy saw."""
+    trainer, seen = make_trainer(env="Hopper", reward_shift=1), []
+    step = trainer._population.crew.simulator.step
+    crew = trainer._population.crew
+
+    def spy(rows, action):
+        seen.append(crew_observation(rows))
+        return step(rows, action)
+
+    latest = {}
+
+    def crew_observation(rows):
+        return np.array([latest.get(r, crew.observation[r]) for r in rows])
+
+    def recording(rows, action):
+        out = spy(rows, action)
+        latest.update({r: out.observation[i] for i, r in enumerate(rows)})
+        return out
+
+    restart = crew.restart
+
+    def restarting(rows, rngs):
+        restart(rows, rngs)
+        for r in rows:
+            latest.pop(r, None)
+
+    crew.simulator.step, crew.restart = recording, restarting
+    for _ in range(12):
+        trainer.update()
+    everything = np.concatenate(seen)
+    assert trainer.normalizer.total == len(everything) == trainer.env_steps
+    np.testing.assert_allclose(trainer.normalizer.mean, everything.mean(axis=0), rtol=1e-9)
+    variance = trainer.normalizer.m2 / trainer.normalizer.total
+    np.testing.assert_allclose(variance, everything.var(axis=0), rtol=1e-9)
+
+
+def test_control_that_is_not_finite_ends_the_member():
+    """MuJoCo replaces such a control by zero, so the observation alone would look healthy."""
+    simulator = MujocoSimulator(TASKS["HalfCheetah"], 3)
+    simulator.reset(np.arange(3), [np.random.default_rng(i) for i in range(3)])
+    action = np.zeros((3, 6))
+    action[1, 2] = np.nan
+    out = simulator.step(np.arange(3), action)
+    np.testing.assert_array_equal(out.unstable, [False, True, False])
+
+
+def test_reward_of_a_broken_step_is_not_counted():
+    """MuJoCo resets a bad state by itself, which looks like a leap to the origin."""
+    trainer = make_trainer(normalize_observations=False)
+    trainer.update()
+    crew = trainer._population.crew
+    crew.simulator._fields["qpos"][3, 0] = crew.simulator._tracked[3, 0] = -1000.0
+    crew.simulator._fields["qvel"][3] = 1e15
+    row = trainer.update()
+    assert row["train/invalid_particles"] == 1
+    assert abs(row["train/segment_return"]) < 500

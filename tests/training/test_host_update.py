@@ -1,0 +1,230 @@
+"""The host's `Trainer` against the float64 NumPy reference, broken simulations included.
+
+With theta in float64 both do the same arithmetic but for the order of sums: a step of theta is
+that of the reference to 1e-10 of its length (1e-14 in fact). As trained, in float32, the rounding
+of actions and of the sum over pairs leaves some 1e-7, for which 2e-6 is granted. Losses are
+float64 in both cases.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple, cast
+
+import numpy as np
+import pytest
+
+from pes_rl import streams
+from pes_rl.particles.host import episode_rng
+from pes_rl.policies.linear import Linear
+from pes_rl.training.host import Trainer, TrainerState
+from tests.tools import reference
+from tests.tools.toy_environment import (
+    DT,
+    PAIRS,
+    RATE,
+    SHIFT,
+    K,
+    PointMassSimulator,
+    T,
+    configure,
+    first_point,
+)
+
+UPDATES = 14
+BREAKS = 1.3  # speed to the left at which simulations break down
+NAMES = ["es", "truncated-es", "pes", "es-single", "gpes"]
+TOLERANCE = {np.float64: 1e-10, np.float32: 2e-6}
+CASES = [*((name, np.float64) for name in NAMES), ("pes", np.float32)]
+
+
+class PointMass:
+    """The twin of `PointMassSimulator` for the reference, with a linear policy and its normaliser.
+
+    A member's state is its position, velocity, pair and whether its simulation has broken down.
+    """
+
+    def __init__(self, breaks: float):
+        self.breaks = breaks
+        self.observed = np.zeros((0, 3))  # by sound pairs, in all earlier updates
+        self.seen: list[tuple[int, np.ndarray]] = []  # pair and observation, in this update
+        self.shift, self.scale = np.zeros(3), np.ones(3)
+
+    def begin(self, start: np.ndarray) -> tuple:
+        x, v, pair = start
+        return float(x), float(v), int(pair), False
+
+    def step(self, theta: np.ndarray, state: tuple) -> tuple[tuple, float, bool]:
+        x, v, pair, _ = state
+        observation = np.array([x, v, 1.0])
+        self.seen.append((pair, observation))
+        # As specified, the policy sees observations in single precision.
+        inputs = np.clip((observation - self.shift) * self.scale, -10, 10).astype(np.float32)
+        action = float(np.clip(theta @ inputs.astype(np.float64), -1, 1))
+        v = v + DT * action
+        x = x + DT * v
+        broken = v <= -self.breaks
+        loss = 0.0 if broken else -(1.0 + v - 0.1 * action**2 - SHIFT)
+        return (x, v, pair, broken), loss, broken or abs(x) >= 1.0
+
+    def settle(self, broken: np.ndarray) -> None:
+        """Take this update's observations of pairs that are not ``broken`` [N] into account."""
+        kept = [observation for pair, observation in self.seen if not broken[pair]]
+        self.observed = np.concatenate([self.observed, np.reshape(kept, (-1, 3))])
+        self.seen = []
+        self.shift = self.observed.mean(axis=0)
+        self.scale = 1 / np.sqrt(np.maximum(self.observed.var(axis=0), 1e-8))
+
+
+class Expected(NamedTuple):
+    """What the reference says of one update once broken pairs are left out; ``broken`` [N, 2]."""
+
+    plain: reference.Expected
+    gradient: np.ndarray
+    broken: np.ndarray
+
+
+class Checked:
+    """A trainer and the reference side by side; counts what happened to their members."""
+
+    def __init__(self, trainer: Trainer, breaks: float, tolerance: float):
+        self.trainer, self.tolerance = trainer, tolerance
+        config, self.before = trainer.config, trainer.state()
+        self.twin = PointMass(breaks)
+        self.oracle = reference.Reference(
+            config.estimator,
+            cast(reference.Drifter, self.twin),
+            self.before.learner.estimator.limit,
+            perturb_std=config.perturb_std,
+            segment_length=config.segment_length or T,
+            horizon=T,
+            noise_period=config.noise_period,
+        )
+        self.env_steps = self.differed = self.alone = self.broken = self.truncated = 0
+
+    def update(self, times: int) -> None:
+        """Several updates of both, each compared in everything that it leaves behind."""
+        for _ in range(times):
+            self._update()
+
+    def _update(self) -> None:
+        begin = starts(self.trainer.config.seed, self.before.population["episodes"])
+        row, after = self.trainer.update(), self.trainer.state()
+        expected = self._expect(after, begin)
+        self._compare_theta(row, after, expected)
+        self._compare_pairs(after, expected)
+        self._compare_row(row, expected)
+        self._compare_statistics(expected)
+        self._count(expected)
+        self.before = after
+
+    def _expect(self, after: TrainerState, begin: np.ndarray) -> Expected:
+        """The reference's update under the trainer's noise, from start states [N, 2, 3].
+
+        A broken pair weighs nothing, though it is counted, and both its members restart.
+        """
+        oracle, noise = self.oracle, after.learner.estimator.noise
+        theta = self.before.learner.theta.astype(np.float64)
+        plain = oracle.update(theta, noise.astype(np.float64), begin)
+        broken = np.array(oracle.states, float)[:, :, 3] == 1
+        lost = np.logical_or(*broken.T)
+        self.twin.settle(lost)
+        if not lost.any():
+            return Expected(plain, plain.gradient, broken)
+        for i in np.flatnonzero(lost):
+            oracle.clock[i], oracle.limit[i] = 0, T
+        weight = np.array(oracle.total if oracle.sums else oracle.noise)
+        difference = np.where(lost, 0, plain.loss[:, 0] - plain.loss[:, 1])
+        return Expected(plain, difference @ weight / (2 * oracle.sigma * PAIRS), broken)
+
+    def _compare_theta(self, row: dict, after: TrainerState, expected: Expected) -> None:
+        before, size = self.before.learner.theta, np.linalg.norm(expected.gradient)
+        assert size > 0.01 and after.learner.theta.dtype == before.dtype
+        # theta itself is rounded when a step is added to it.
+        rounding = np.finfo(before.dtype).eps * np.linalg.norm(before)
+        error = np.linalg.norm(after.learner.theta - (before - RATE * expected.gradient))
+        assert error <= self.tolerance * RATE * size + rounding
+        assert row["train/grad_norm"] == pytest.approx(size, rel=self.tolerance)
+
+    def _compare_pairs(self, after: TrainerState, expected: Expected) -> None:
+        estimator = after.learner.estimator
+        np.testing.assert_array_equal(estimator.clock, self.oracle.clock)
+        np.testing.assert_array_equal(estimator.limit, self.oracle.limit)
+        ended = after.population["ended"].reshape(PAIRS, 2)
+        np.testing.assert_array_equal(ended, expected.plain.ended)
+
+    def _compare_row(self, row: dict, expected: Expected) -> None:
+        plain = expected.plain
+        sound = (plain.steps > 0) & ~expected.broken
+        mean = (SHIFT * plain.steps - plain.loss)[sound].mean()
+        assert row["train/segment_return"] == pytest.approx(mean, rel=self.tolerance)
+        slots = 2 * plain.step_limit.sum()
+        assert row["train/live_fraction"] == pytest.approx(plain.steps.sum() / slots)
+        assert row["train/invalid_particles"] == expected.broken.sum()
+        assert row["train/zero_updates"] == 0
+
+    def _compare_statistics(self, expected: Expected) -> None:
+        self.env_steps += expected.plain.steps.sum()
+        assert self.trainer.env_steps == self.env_steps
+        got, observed = self.trainer.normalizer, self.twin.observed
+        assert got.total == len(observed)
+        m2 = observed.var(axis=0) * len(observed)
+        scale = self.tolerance * np.abs(observed).max(axis=0)
+        np.testing.assert_array_less(np.abs(got.mean - observed.mean(axis=0)), scale)
+        np.testing.assert_allclose(got.m2, m2, rtol=10 * self.tolerance, atol=1e-10)
+
+    def _count(self, expected: Expected) -> None:
+        ended, steps = expected.plain.ended, expected.plain.steps
+        self.differed += (steps[:, 0] != steps[:, 1]).sum()
+        self.alone += (ended.sum(axis=1) == 1).sum()
+        self.broken += expected.broken.sum()
+        cut = (np.array(self.oracle.clock) == 0) & ~ended.all(axis=1) & ~expected.broken.any(axis=1)
+        self.truncated += cut.sum()
+
+
+def starts(seed: int, episodes: np.ndarray) -> np.ndarray:
+    """Start states [N, 2, 3] that pairs get whose next episode has the number ``episodes`` [N]."""
+    rngs = [episode_rng(seed, streams.RESET, i, int(e)) for i, e in enumerate(episodes)]
+    points = [[*first_point(rng), i] for i, rng in enumerate(rngs)]
+    return np.repeat(np.array(points)[:, None], 2, axis=1)
+
+
+@pytest.fixture(scope="module")
+def trainers() -> Callable[[str, type], Trainer]:
+    """Trainers before their first update, theta in a given precision: each is compiled once."""
+
+    @functools.cache
+    def build(name: str, dtype: type) -> tuple[Trainer, TrainerState]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                "pes_rl.training.host.make_simulator", lambda _, __, n, *___: PointMassSimulator(n)
+            )
+            patch.setattr(Linear, "init", lambda self, seed: np.zeros(self.num_params, dtype))
+            trainer = Trainer(configure(name))
+        return trainer, trainer.state()
+
+    def fresh(name: str, dtype: type) -> Trainer:
+        trainer, first = build(name, dtype)
+        trainer.restore(first)
+        return trainer
+
+    return fresh
+
+
+@pytest.mark.parametrize("name,dtype", CASES)
+def test_updates_agree_with_the_reference(name, dtype, trainers):
+    """theta, clocks, flags, returns and statistics, with members that end early."""
+    run = Checked(trainers(name, dtype), np.inf, TOLERANCE[dtype])
+    run.update(UPDATES)
+    assert T % K and SHIFT and run.broken == 0
+    assert min(run.differed, run.alone, run.truncated) > 3, "members never ended differently"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_broken_simulations_agree_with_the_reference(name, trainers, monkeypatch):
+    """Their pairs weigh nothing, are not observed, and restart; the others go on as ever."""
+    monkeypatch.setattr(PointMassSimulator, "breaks", BREAKS)
+    run = Checked(trainers(name, np.float64), BREAKS, TOLERANCE[np.float64])
+    run.update(UPDATES)
+    assert min(run.broken, run.differed, run.alone) > 3, "no simulation broke down"

@@ -1,0 +1,206 @@
+"""Several processes on loopback: the same run as one, stopped together, continued by any number."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pes_rl import cli
+from pes_rl.storage.checkpoint import load_latest
+from pes_rl.training.processes import Processes
+from tests.tools.run_tools import rows
+
+ROOT = Path(__file__).parents[2]
+SIZES = (
+    "--num-pairs 4 --segment-length 10 --horizon 40 --eval-every 400 --eval-episodes 1 "
+    "--checkpoint-every 300 --num-threads 1"
+)
+ENGINES = {
+    # 80 env steps an update, five updates an advance of the JAX engine.
+    "mujoco": f"--env HalfCheetah {SIZES}",
+    "jax": f"--env brax/halfcheetah {SIZES} --perturb-std 1",
+}
+CLOSE = ("train/segment_return", "train/grad_norm", "train/live_fraction")
+
+
+_STARTED: list[subprocess.Popen] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_running():
+    yield
+    while _STARTED:
+        process = _STARTED.pop()
+        process.kill()
+        process.wait()
+
+
+def free_port() -> int:
+    with contextlib.closing(socket.socket()) as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def start(size: int, flags: str, folder: Path) -> list[subprocess.Popen]:
+    """``pes-rl train`` in some processes; what they say goes to ``folder/log0`` and so on."""
+    folder.mkdir(exist_ok=True)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "",
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "programs"),
+    }
+    port, started = free_port(), []
+    for index in range(size):
+        place = f"--coordinator 127.0.0.1:{port} --num-processes {size} --process-id {index}"
+        words = f"train {flags} {place if size > 1 else ''}".split()
+        home = folder / f"home{index}"
+        home.mkdir(exist_ok=True)
+        with (folder / f"log{index}").open("w") as log:
+            started.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "tests.tools.distributed_driver", *words],
+                    cwd=home,
+                    env=environment,
+                    stdout=log,
+                    stderr=log,
+                )
+            )
+    _STARTED.extend(started)
+    return started
+
+
+def finish(started: list[subprocess.Popen], seconds: float = 300) -> list[int]:
+    end = time.monotonic() + seconds
+    return [process.wait(max(end - time.monotonic(), 1)) for process in started]
+
+
+def launch(size: int, flags: str, folder: Path) -> None:
+    codes = finish(start(size, flags, folder))
+    assert codes == [0] * size, (folder / "log0").read_text()[-3000:]
+
+
+def until(condition, started, seconds: float = 240) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end and all(p.poll() is None for p in started)
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("several", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_processes_make_the_run_of_one_and_one_continues_it(engine, several, tmp_path):
+    flags = f"{ENGINES[engine]} --num-env-steps 800"
+    for size in (1, several):
+        launch(size, f"{flags} --run-dir {tmp_path / f'run{size}'}", tmp_path / f"work{size}")
+    one, two = (rows(tmp_path / f"run{size}") for size in (1, several))
+    assert len(one) == len(two) >= 10
+    for a, b in zip(one[:10], two[:10], strict=True):
+        assert (a["env_steps"], a["update"]) == (b["env_steps"], b["update"])
+        for key in CLOSE:
+            assert a[key] == pytest.approx(b[key], rel=1e-4), key
+    expected, got = (load_latest(tmp_path / f"run{size}").arrays for size in (1, several))
+    assert expected.keys() == got.keys()
+    for name, array in expected.items():
+        assert (array.dtype, array.shape) == (got[name].dtype, got[name].shape), name
+    for name in ("noise", "clock", "pair", "draws"):
+        [key] = [key for key in expected if key.endswith(f"estimator/{name}")]
+        np.testing.assert_array_equal(expected[key], got[key])
+    # Only the first process has written anything.
+    assert not list((tmp_path / f"work{several}" / "home1").iterdir())
+    launch(1, f"--resume {tmp_path}/run{several} --num-env-steps 1600", tmp_path / "work1")
+    said = (tmp_path / "work1" / "log0").read_text()
+    assert f"the pairs were in {several} parts" in said
+    later = rows(tmp_path / f"run{several}")
+    assert later[-1]["env_steps"] >= 1600 and later[: len(two) - 1] == two[:-1]
+
+
+def test_a_signal_to_one_stops_all_and_several_continue(tmp_path):
+    run, flags = tmp_path / "run", f"{ENGINES['jax']} --num-env-steps"
+    started = start(2, f"{flags} 1e9 --run-dir {run}", tmp_path / "work")
+    metrics = run / "metrics.jsonl"
+    until(lambda: metrics.exists() and metrics.read_bytes().count(b"\n") > 3, started)
+    started[1].send_signal(signal.SIGTERM)
+    assert finish(started) == [143, 143]
+    stopped = rows(run)
+    saved = load_latest(run).meta
+    assert saved["update"] == stopped[-1]["update"]
+    total = saved["env_steps"] + 800
+    launch(2, f"--resume {run} --num-env-steps {total}", tmp_path / "work")
+    launch(2, f"{flags} {total} --run-dir {tmp_path / 'whole'}", tmp_path / "work")
+    assert rows(run) == rows(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_the_death_of_one_ends_the_others_and_one_continues(victim, tmp_path):
+    run, work = tmp_path / "run", tmp_path / "work"
+    started = start(2, f"{ENGINES['mujoco']} --num-env-steps 1e9 --run-dir {run}", work)
+    until(lambda: len(list(run.glob("checkpoints/0*"))) > 0, started)
+    started[victim].kill()
+    begin = time.monotonic()
+    [_, code] = [started[i].wait(60) for i in (victim, 1 - victim)]
+    assert code not in (0, None) and time.monotonic() - begin < 60
+    said = (work / f"log{1 - victim}").read_text()
+    assert "lost another process of this run" in said or "another task died" in said
+    steps = load_latest(run).meta["env_steps"]
+    launch(1, f"--resume {run} --num-env-steps {steps + 800}", work)
+    assert rows(run)[-1]["env_steps"] >= steps + 800
+
+
+def test_mistakes_of_the_first_are_known_to_all(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "file").touch()
+    started = start(2, f"{ENGINES['jax']} --run-dir {tmp_path / 'run'}", tmp_path / "work")
+    assert finish(started) == [2, 2]
+    for log in ("log0", "log1"):
+        assert "pes-rl: error: the run folder" in (tmp_path / "work" / log).read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--coordinator localhost:1", "--coordinator needs --num-processes too"),
+        ("--num-processes 2 --process-id 0", "--num-processes needs --coordinator too"),
+        ("--coordinator host --num-processes 2 --process-id 0", "must be HOST:PORT, not 'host'"),
+        ("--coordinator a:1 --num-processes 2 --process-id 2", "--process-id 2 must be below"),
+        ("--coordinator a:1 --num-processes x --process-id 2", "--num-processes must be"),
+        ("--distributed --engine gymnasium", "engine 'gymnasium' cannot be spread"),
+    ],
+)
+def test_places_that_make_no_sense(flags, words, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", "--env", "HalfCheetah", *flags.split()]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("pes-rl: error: ") and words in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_job_around_and_pairs_that_cannot_be_spread(tmp_path):
+    [process] = start(1, "--env HalfCheetah --distributed", tmp_path / "alone")
+    assert finish([process]) == [2]
+    [line] = (tmp_path / "alone" / "log0").read_text().splitlines()
+    assert "found no SLURM, Open MPI or Kubernetes job" in line
+    started = start(2, f"{ENGINES['mujoco']} --num-pairs 5", tmp_path / "odd")
+    assert finish(started) == [2, 2]
+    assert "use --num-pairs 4" in (tmp_path / "odd" / "log0").read_text()
+
+
+def test_alone_everything_is_as_without_others():
+    alone, values = Processes(), np.arange(6.0).reshape(3, 2)
+    np.testing.assert_array_equal(alone.gather(values), values)
+    assert alone.decide(lambda: 3) == 3
+    alone.wait()
+    stop: list[int] = []
+    assert not alone.agreed(stop)
+    stop.append(15)
+    assert alone.agreed(stop)

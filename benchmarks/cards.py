@@ -20,11 +20,12 @@ from pes_rl import zoo
 from pes_rl.config import OPTIONS, Config, build_config, load_config
 from pes_rl.config.values import as_typed
 from pes_rl.evaluation import play_official, scoring_versions, summarize
-from pes_rl.storage.policy import SavedPolicy, load_policy
-from pes_rl.storage.run_folder import plain, write_bytes_atomic, write_text_atomic
+from pes_rl.storage.files import plain, write_bytes_atomic, write_text_atomic
+from pes_rl.storage.policy import DESCRIPTION_FILE, POLICY_FILE, load_policy
+from pes_rl.storage.run_folder import CONFIG
+from pes_rl.storage.saved_policy import SavedPolicy
 
 SEED, EPISODES = 1000, 100
-_ARTIFACT = ("policy.safetensors", "policy.json")
 _KERNEL = "matrix_product"  # which BLAS kernel: decides the last bits, says nothing to a reader
 
 
@@ -34,15 +35,15 @@ def add(run: Path, episodes: int = EPISODES, seed: int = SEED) -> Path:
     The name is the environment's; a policy of that name is replaced. Raises UserError when
     ``run`` is no run or has no policy.
     """
-    policy, config = load_policy(run), load_config(run / "config.yaml")
+    policy, config = load_policy(run), load_config(run / CONFIG)
     name = policy.environment["name"].replace("/", "-").replace(":", "-")
     card = make_card(name, policy, config, episodes, seed)
-    folder = zoo.POLICIES / name
+    folder = zoo.FOLDER / name
     folder.mkdir(parents=True, exist_ok=True)
-    for file in _ARTIFACT:
+    for file in (POLICY_FILE, DESCRIPTION_FILE):
         write_bytes_atomic(folder / file, (policy.path / file).read_bytes())
     write_text_atomic(folder / zoo.CARD, json.dumps(plain(card), indent=1) + "\n")
-    write_text_atomic(folder / "CARD.md", describe(card))
+    write_text_atomic(folder / zoo.PAGE, describe(card))
     return folder
 
 
@@ -148,4 +149,4 @@ def _listed(versions: dict[str, Any]) -> str:
 
 
 def _file_hash(folder: Path) -> str:
-    return hashlib.sha256((folder / _ARTIFACT[0]).read_bytes()).hexdigest()
+    return hashlib.sha256((folder / POLICY_FILE).read_bytes()).hexdigest()

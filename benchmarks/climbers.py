@@ -113,8 +113,8 @@ def without_compiling(marks: list[tuple[int, float, float]]) -> Climb:
     return climb
 
 
-def our_trainer(settings: dict[str, Any], seed: int) -> Any:
-    """A `DeviceTrainer` of the same environment; one update per advance."""
+def our_trainer(settings: dict[str, Any], seed: int, **fields: Any) -> Any:
+    """A `DeviceTrainer` of the same environment; one update per advance if not asked otherwise."""
     from pes_rl.config import build_config
     from pes_rl.training.device import DeviceTrainer
 
@@ -132,6 +132,7 @@ def our_trainer(settings: dict[str, Any], seed: int) -> Any:
             "eval_episodes": EVAL_EPISODES,
             "seed": seed,
             **options,
+            **fields,
         }
     )
     return DeviceTrainer(config)
@@ -145,20 +146,22 @@ def ours(
     enough: Callable[[float], bool] = lambda _: False,
 ) -> Climb:
     """Our fused update with the estimator of ``settings``."""
-    trainer, climb, spent = our_trainer(settings, seed), Climb(), 0.0
+    from pes_rl.runs.loop import schedule
+
+    trainer = our_trainer(settings, seed, num_env_steps=num_env_steps, eval_every=eval_every)
+    climb, spent = Climb(), 0.0
     start = time.perf_counter()
     trainer.compile()
     climb.compile_seconds = round(time.perf_counter() - start, 1)
-    while trainer.env_steps < num_env_steps:
-        before, start = trainer.env_steps, time.perf_counter()
-        trainer.advance()
+    start = time.perf_counter()
+    for due in schedule(trainer):
         spent += time.perf_counter() - start
-        over = trainer.env_steps >= num_env_steps
-        if over or trainer.env_steps // eval_every > before // eval_every:
+        if due.evaluate:
             value = float(trainer.evaluate().returns.mean())
             climb.record(trainer.env_steps, spent, value)
             if enough(value):
                 break
+        start = time.perf_counter()
     return climb
 
 

@@ -20,24 +20,22 @@ Options = dict[str, Any]
 def train_curve(options: Options) -> dict[str, Any]:
     """Train one configuration in memory; its evaluations as [env_steps, mean return] pairs."""
     from pes_rl.config import build_config
+    from pes_rl.runs.loop import schedule
     from pes_rl.runtime import single_threaded_math
-    from pes_rl.training.host import Trainer
+    from pes_rl.training.host import HostTrainer
 
     config = build_config({"num_threads": 1, **options})
     start, curve = time.perf_counter(), []
     with single_threaded_math():
-        trainer = Trainer(config)
+        trainer = HostTrainer(config)
 
         def score() -> None:
             mean = float(trainer.evaluate().returns.mean())
             curve.append([trainer.env_steps, round(mean, 2)])
 
         score()
-        while trainer.env_steps < config.num_env_steps:
-            before = trainer.env_steps
-            trainer.update()
-            due = trainer.env_steps // config.eval_every > before // config.eval_every
-            if due or trainer.env_steps >= config.num_env_steps:
+        for due in schedule(trainer):
+            if due.evaluate:
                 score()
     seconds = round(time.perf_counter() - start, 1)
     return {"options": options, "curve": curve, "updates": trainer.updates, "seconds": seconds}

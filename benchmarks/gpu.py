@@ -92,34 +92,28 @@ def climb_in(folder: Path, fields: dict[str, Any], seconds: float) -> dict[str, 
     """Train until an evaluation reaches the threshold, then score the policy in Gymnasium."""
     from pes_rl.api import train
     from pes_rl.evaluation import evaluate
-    from pes_rl.runs.loop import Session
     from pes_rl.storage.checkpoint import load_latest
 
     reached: list[float] = []
     evaluations: list[tuple[int, float, float]] = []  # env steps, seconds, return
-    start, plain = time.perf_counter(), Session._evaluate
+    start = time.perf_counter()
 
-    def watched(session: Session) -> dict[str, float]:
-        found = plain(session)
-        value, now = found["eval/episode_return"], time.perf_counter() - start
-        evaluations.append((session.trainer.env_steps, round(now, 1), round(value, 1)))
-        if value >= THRESHOLD and not reached:
-            reached.append(now)
-        if reached or now > seconds:
-            object.__setattr__(session.config, "num_env_steps", session.trainer.env_steps)
-        return found
+    def stop(row: dict[str, Any]) -> bool:
+        value, now = row.get("eval/episode_return"), time.perf_counter() - start
+        if value is not None:
+            evaluations.append((row["env_steps"], round(now, 1), round(value, 1)))
+            if value >= THRESHOLD and not reached:
+                reached.append(now)
+        return bool(reached) or now > seconds
 
-    Session._evaluate = watched
-    try:
-        run = train(
-            **fields,
-            num_env_steps=10**12,
-            eval_every=EVAL_UPDATES * 2 * fields["num_pairs"] * fields.get("segment_length", 50),
-            checkpoint_every=10**12,
-            run_dir=folder,
-        )
-    finally:
-        Session._evaluate = plain
+    run = train(
+        **fields,
+        num_env_steps=10**12,
+        eval_every=EVAL_UPDATES * 2 * fields["num_pairs"] * fields.get("segment_length", 50),
+        checkpoint_every=10**12,
+        run_dir=folder,
+        callback=stop,
+    )
     official = evaluate(run.path, episodes=2 if "horizon" in fields else 20)
     return {
         "num_pairs": fields["num_pairs"],

@@ -43,7 +43,7 @@ def make_bare(trainer: DeviceTrainer) -> Callable[[], None]:
     )
     start = jax.tree.map(
         lambda x: jnp.array(x).reshape(count, *x.shape[2:]),
-        trainer._state.population.environment,  # `state` has it without the engine's containers
+        trainer.device_state.population.environment,
     )
 
     def segment(state: Any, actions: jax.Array) -> Any:
@@ -81,7 +81,7 @@ def measure(name: str, fields: dict[str, Any], repeats: int) -> dict[str, Any]:
     bare = make_bare(trainer)
     bare()
     turns = [(seconds(trainer.advance), seconds(bare)) for _ in range(repeats)]
-    steps = 2 * config.num_pairs * (config.segment_length or config.horizon)
+    steps = 2 * config.num_pairs * config.unroll_length
     fused, alone = (statistics.median(times) for times in zip(*turns, strict=True))
     return {
         "case": f"{config.env} {config.backend}, {config.num_pairs} pairs, {name}",

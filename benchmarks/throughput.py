@@ -1,11 +1,11 @@
 """Training speed as a share of bare physics: ``python -m benchmarks.throughput``.
 
 Prints one JSON line per case. Training is timed in slices of a few updates, each followed by its
-own yardstick: a bare ``mujoco.batch.Batch`` replaying, from the same states and with the same ids
-and threads, the controls that the slice applied. A block is five such slices, so that both sides of
-a ratio see the same weather on a machine whose speed drifts, and the ratio is the median over
-blocks. The last line is a whole run with default settings, evaluation, checkpoints and logs
-included.
+own yardstick: a bare ``mujoco.batch.Batch`` replaying, from the same states, with as many threads
+and for live particles alone, the controls that the slice applied. A block is five such slices, so
+that both sides of a ratio see the same weather on a machine whose speed drifts, and the ratio is
+the median over blocks. The last line is a whole run with default settings, evaluation, checkpoints
+and logs included.
 """
 
 from __future__ import annotations
@@ -16,18 +16,26 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pes_rl.config import build_config
+from pes_rl.envs.make import available_threads
+from pes_rl.envs.mujoco_engine import MujocoSimulator, load_model
+from pes_rl.envs.simulator import SingleStep, Transition
+from pes_rl.envs.tasks import TASKS
 from pes_rl.runs.run import train_from_config
 from pes_rl.runtime import single_threaded_math
 from pes_rl.storage.metrics import MetricsWriter, read_metrics
-from pes_rl.training.host import Trainer
+from pes_rl.training.host import HostTrainer
 
 CASES: dict[str, dict[str, Any]] = {
+    "HalfCheetah, default preset": {"env": "HalfCheetah"},
+    "Hopper, default preset": {"env": "Hopper"},
+    "Walker2d, default preset": {"env": "Walker2d"},
     "HalfCheetah linear": {"env": "HalfCheetah", "num_pairs": 32},
     "HalfCheetah mlp 64x64": {"env": "HalfCheetah", "policy": "mlp", "num_pairs": 128},
     "HalfCheetah gru 64": {"env": "HalfCheetah", "policy": "gru", "num_pairs": 32},
@@ -36,41 +44,54 @@ CASES: dict[str, dict[str, Any]] = {
     "Humanoid linear": {"env": "Humanoid", "num_pairs": 32},
 }
 SLICES = 5
-Recorded = list[tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]]
 
 
-def training_seconds(trainer: Trainer, metrics: MetricsWriter, updates: int) -> tuple[float, int]:
+class Segment(NamedTuple):
+    """States before a segment, and the rows and controls of each of its env steps."""
+
+    start: np.ndarray
+    steps: list[tuple[np.ndarray, np.ndarray]]
+
+
+class Recording(MujocoSimulator):
+    """Keeps what is done to live particles, one env step after another."""
+
+    def begin(self) -> None:
+        self.recorded = Segment(self.batch.state, [])
+
+    def stretch(self, rows: np.ndarray, length: int) -> SingleStep:
+        return SingleStep(self, rows)
+
+    def step(self, rows: np.ndarray, action: np.ndarray) -> Transition:
+        if not self.recorded.steps:
+            self.recorded = self.recorded._replace(start=self.batch.state.copy())
+        self.recorded.steps.append((rows.copy(), action.copy()))
+        return super().step(rows, action)
+
+
+def training_seconds(
+    trainer: HostTrainer, metrics: MetricsWriter, updates: int
+) -> tuple[float, int]:
     """Time of some updates with their metrics rows, and the env steps they took."""
     begin, start = trainer.env_steps, time.perf_counter()
     for _ in range(updates):
-        row = trainer.update()
-        head = {"env_steps": trainer.env_steps, "update": trainer.updates, "wall_time_s": 0.0}
-        metrics.write(head | row)
+        for row in trainer.advance():
+            metrics.write(row | {"wall_time_s": 0.0})
     return time.perf_counter() - start, trainer.env_steps - begin
 
 
-def record(trainer: Trainer, updates: int) -> Recorded:
-    """Repeat updates, recording each segment's start state and its (rows, controls)."""
-    crew, segments = trainer._population.crew, []
-    simulator, advance, unroll = crew.simulator, crew.simulator._advance, crew.unroll
-
-    def recording_advance(ids, action):
-        rows = simulator._all if ids is None else ids
-        segments[-1][1].append((rows.copy(), action.copy()))
-        advance(ids, action)
-
-    def recording_unroll(*args, **kwargs):
-        segments.append((simulator._batch.state.copy(), []))
-        return unroll(*args, **kwargs)
-
-    simulator._advance, crew.unroll = recording_advance, recording_unroll
+def record(twin: HostTrainer, updates: int) -> list[Segment]:
+    """Updates of a trainer whose simulator is a `Recording`."""
+    (crew,), segments = twin.population.crews, []
+    simulator: Any = crew.simulator
     for _ in range(updates):
-        trainer.update()
-    simulator._advance, crew.unroll = advance, unroll
+        simulator.begin()
+        twin.advance()
+        segments.append(simulator.recorded)
     return segments
 
 
-def bare_seconds(batch, segments: Recorded, frame_skip: int, random: bool = False) -> float:
+def bare_seconds(batch, segments: list[Segment], frame_skip: int, random: bool = False) -> float:
     """Time of stepping alone, with the recorded controls or random ones."""
     control, total = batch.bind("ctrl"), 0.0
     rng = np.random.default_rng(0)
@@ -93,9 +114,13 @@ def measure(options: dict[str, Any], blocks: int, updates: int) -> dict[str, flo
     """Medians over blocks of speeds [env steps/s] and of their ratios."""
     from mujoco.batch import Batch
 
-    trainer = Trainer(build_config(options))
-    simulator = trainer._population.crew.simulator
-    batch = Batch(simulator.model, 2 * trainer.config.num_pairs, nthread=simulator._batch.nthread)
+    config = build_config(options)
+    trainer, task = HostTrainer(config), TASKS[config.env]
+    # The same run, bit for bit, with one thread: it says what there was to step.
+    twin = HostTrainer(
+        replace(config, num_threads=1), make_simulator=lambda n, _: Recording(task, n)
+    )
+    batch = Batch(load_model(task), 2 * config.num_pairs, nthread=available_threads())
     speeds: list[tuple[float, float, float]] = []
     with tempfile.TemporaryDirectory() as folder, MetricsWriter(Path(folder)) as metrics:
         training_seconds(trainer, metrics, 2 * updates)
@@ -105,10 +130,11 @@ def measure(options: dict[str, Any], blocks: int, updates: int) -> dict[str, flo
                 before = trainer.state()
                 slice_seconds, slice_steps = training_seconds(trainer, metrics, updates)
                 seconds, steps = seconds + slice_seconds, steps + slice_steps
-                trainer.restore(before)
-                segments = record(trainer, updates)
-                bare += bare_seconds(batch, segments, simulator.task.frame_skip)
-                random += bare_seconds(batch, segments, simulator.task.frame_skip, random=True)
+                twin.restore(before)
+                segments = record(twin, updates)
+                assert twin.env_steps == trainer.env_steps
+                bare += bare_seconds(batch, segments, task.frame_skip)
+                random += bare_seconds(batch, segments, task.frame_skip, random=True)
             speeds.append((steps / seconds, steps / bare, steps / random))
     train, bare, random = (statistics.median(column) for column in zip(*speeds, strict=True))
     return {
@@ -151,7 +177,8 @@ def report(args: argparse.Namespace) -> None:
     """Measure the chosen cases and print a line for each."""
     for name, options in CASES.items():
         if args.only is None or args.only in name:
-            per_update = 2 * options["num_pairs"] * 50
+            config = build_config(options)
+            per_update = 2 * config.num_pairs * config.unroll_length
             updates = max(1, args.block_env_steps // (SLICES * per_update))
             result = measure(options, args.blocks, updates)
             print(json.dumps({"case": name, **options, **result}), flush=True)

@@ -36,7 +36,7 @@ def _add(runs: list[Path]) -> int:
     try:
         for run in runs:
             folder = cards.add(run)
-            print((folder / "CARD.md").read_text())
+            print((folder / zoo.PAGE).read_text())
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pes_rl.config import build_config
 
 if TYPE_CHECKING:
+    from pes_rl.runs.recorder import Callback
     from pes_rl.runs.run import Run
 
 
@@ -16,6 +17,7 @@ def train(
     *,
     run_dir: str | Path | None = None,
     config: str | Path | None = None,
+    callback: Callback | None = None,
     **overrides: Any,
 ) -> Run:
     """Train a policy on ``env`` and return the finished run.
@@ -24,6 +26,8 @@ def train(
       env: a name from ``pes-rl envs`` or any Gymnasium id.
       run_dir: folder of the run; a new one below ``runs/`` if not given.
       config: YAML file between the preset and ``overrides``.
+      callback: called with every metrics row (a dict); the run stops, saved and to be resumed, once
+        it returns True.
       **overrides: fields of :class:`pes_rl.config.Config`, such as ``estimator="pes"``.
 
     Raises:
@@ -34,7 +38,8 @@ def train(
     from pes_rl.runs.run import train_from_config  # heavy: JAX and MuJoCo
 
     command = _call("train", env, {"run_dir": run_dir, "config": config, **overrides})
-    return train_from_config(built, Path(run_dir) if run_dir is not None else None, command)
+    folder = Path(run_dir) if run_dir is not None else None
+    return train_from_config(built, folder, command, callback=callback)
 
 
 def resume(
@@ -42,6 +47,7 @@ def resume(
     num_env_steps: Any = None,
     num_threads: Any = None,
     checkpoint_every: Any = None,
+    callback: Callback | None = None,
 ) -> Run:
     """Continue or extend a run, bit for bit where the engine allows; return it once it has stopped.
 
@@ -50,6 +56,7 @@ def resume(
       num_env_steps: a new budget, at least what the run has trained already.
       num_threads: physics threads from here on.
       checkpoint_every: env steps between checkpoints from here on.
+      callback: as in `train`.
 
     Raises:
       pes_rl.errors.UserError: ``run`` is no run, is in use, or has no intact checkpoint.
@@ -61,7 +68,8 @@ def resume(
         "num_threads": num_threads,
         "checkpoint_every": checkpoint_every,
     }
-    return runs.resume(Path(run), **changes, command=_call("resume", str(run), changes))
+    command = _call("resume", str(run), changes)
+    return runs.resume(Path(run), **changes, command=command, callback=callback)
 
 
 def _call(name: str, first: str, options: dict[str, Any]) -> str:

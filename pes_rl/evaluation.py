@@ -12,8 +12,9 @@ import numpy as np
 
 from pes_rl.config.values import count
 from pes_rl.runtime import single_threaded_math
-from pes_rl.storage.policy import SavedPolicy, load_policy
+from pes_rl.storage.policy import load_policy
 from pes_rl.storage.run_folder import versions
+from pes_rl.storage.saved_policy import SavedPolicy
 
 if TYPE_CHECKING:
     import gymnasium
@@ -59,7 +60,7 @@ def evaluate(path: str | Path, episodes: int = 100, seed: int = 0) -> dict[str, 
 
 
 def summarize(returns: np.ndarray, lengths: np.ndarray) -> dict[str, Any]:
-    """The part of `evaluate`'s result that returns [E] and lengths [E] of episodes decide."""
+    """Mean, spread and interval of episode returns [E], and the mean of lengths [E], by name."""
     mean, episodes = float(returns.mean()), len(returns)
     interval = None
     if episodes > 1:
@@ -96,14 +97,17 @@ def scoring_versions(official: bool = True) -> dict[str, str | None]:
 
 
 def version_changes(policy: SavedPolicy) -> list[str]:
-    """``"mujoco 3.17.0 -> 3.18.0"`` for each of them that differs from when it was trained."""
+    """What has changed of `scoring_versions` since training, as ``"mujoco 3.17.0 -> 3.18.0"``."""
     scoring = scoring_versions(policy.environment["gymnasium_id"] is not None)
     pairs = {name: (policy.versions.get(name), now) for name, now in scoring.items()}
     return [f"{name} {old} -> {new}" for name, (old, new) in pairs.items() if old != new]
 
 
 def play_official(policy: SavedPolicy, episodes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns [E] and lengths [E] of episodes seeded ``seed``, ``seed + 1``, ..."""
+    """Play in the official environment; returns [E] and lengths [E] of the episodes.
+
+    Their seeds are ``seed``, ``seed + 1``, ...
+    """
     from pes_rl.envs.gymnasium_engine import make_env
 
     returns, lengths = [], []
@@ -132,7 +136,7 @@ class Moment(NamedTuple):
 
 
 def play_own(policy: SavedPolicy, episodes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """`play_official` on the engine that trained the policy, many episodes at a time."""
+    """Play on the engine that trained the policy; returns [E] and lengths [E] of the episodes."""
     returns, lengths = [], []
     for start in range(0, episodes, _AT_A_TIME):
         count = min(_AT_A_TIME, episodes - start)

@@ -19,8 +19,9 @@ import pes_rl
 from pes_rl import cli
 from pes_rl.errors import UserError
 from pes_rl.evaluation import play, play_official, summarize, version_changes
-from pes_rl.policies import Normalizer, make_policy
+from pes_rl.policies import make_policy
 from pes_rl.policies.action import ActionSpec
+from pes_rl.policies.normalizer import Normalizer
 from pes_rl.storage.policy import load_policy, save_policy
 from tests.tools.run_tools import SMALL, train
 

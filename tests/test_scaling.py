@@ -23,7 +23,7 @@ CASES = [
         weight=2,
         unpacked=True,
         summed=True,
-        watched=False,
+        observed=False,
     ),
 ]
 
@@ -38,7 +38,7 @@ def names(sizes: Sizes) -> dict[str, int]:
     return {
         **{"n": s.pairs, "c": s.chunk, "P": s.params, "K": s.segment, "O": s.observation},
         **{"s": s.particle, "w": s.step, "b": s.item, "m": s.weight, "f": 23},
-        **{"summed": s.summed, "unpacked": s.unpacked, "watched": s.watched},
+        **{"summed": s.summed, "unpacked": s.unpacked, "observed": s.observed},
         "chunked": s.chunk < s.pairs,
     }
 

@@ -12,14 +12,26 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
-from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import pes_rl
 from pes_rl.cli import compare, envs, evaluate, render, reproduce, train
 from pes_rl.errors import UserError, suggest
 
-COMMANDS: dict[str, ModuleType] = {
+
+class Command(Protocol):
+    """A module of this package: the text for ``--help``, the flags, and what they are given to."""
+
+    HELP: str
+
+    def add_flags(self, parser: argparse.ArgumentParser, /) -> None:
+        """Add the command's flags."""
+
+    def run(self, options: dict[str, Any], command: str, /) -> None:
+        """Do what the flags in ``options`` ask for; ``command`` is the line as it was typed."""
+
+
+COMMANDS: dict[str, Command] = {
     "train": train,
     "evaluate": evaluate,
     "compare": compare,

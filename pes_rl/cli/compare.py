@@ -10,7 +10,7 @@ from pes_rl.cli.parsing import add_option
 from pes_rl.comparison.plan import DEFAULT_ESTIMATORS, FIXED
 from pes_rl.config import OPTIONS
 
-HELP = "compare estimators over environments and seeds"
+HELP: str = "compare estimators over environments and seeds"
 
 _EPILOG = """\
 Run the same command again to continue after an interruption, or with more seeds, env steps,
@@ -18,7 +18,7 @@ estimators or environments to extend: what DIR holds is kept. DIR/summary.md tel
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """What to compare, then the options of every run."""
+    """Add the flags of `compare`: what to compare, then the options of every run."""
     parser.usage = "pes-rl compare --env ENV [ENV ...] --out DIR [flags]"
     parser.epilog = _EPILOG
     parser.add_argument("--env", nargs="+", metavar="NAME", required=True, help="environments")
@@ -56,7 +56,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: dict[str, Any], command: str) -> None:
-    """Compare, and say where the result is."""
+    """Run the comparison and print where its summary is."""
     del command  # the summary names the command of this plan, whatever folder it was typed in
     from pes_rl.comparison.api import compare
 

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from pes_rl import zoo
-from pes_rl.envs.registry import BRAX, TASKS, Environment, default_backend
+from pes_rl.envs.registry import BRAX, OFFICIAL, Environment, default_backend
 
-HELP = "list what can be trained"
+HELP: str = "list what can be trained"
 
 _ROW = "{:<30} {:<23} {:>4} {:>4} {:>8} {:>10}  {:<8} {}"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Only the form of the list."""
+    """Add the one flag of `envs`."""
     parser.add_argument("--json", action="store_true", default=False, help="print JSON")
 
 
 def run(options: dict[str, Any], command: str) -> None:
-    """Print the table of environments."""
+    """Print the environments as a table or as JSON."""
     del command
-    environments = [*TASKS.values(), *BRAX.values()]
+    environments = [*OFFICIAL.values(), *BRAX.values()]
     if options["json"]:
         print(json.dumps([asdict(environment) for environment in environments], indent=2))
         return
@@ -36,13 +36,13 @@ def run(options: dict[str, Any], command: str) -> None:
     print("Any other Gymnasium id with a Box observation (no images) and Box or Discrete actions")
     print("trains on the gymnasium engine.")
     print("Physics of engines that offer several, --backend, the default first:")
-    for engine, tasks in (("mjx", TASKS), ("brax", BRAX)):
+    for engine, tasks in (("mjx", OFFICIAL), ("brax", BRAX)):
         for line in _backends(engine, tasks):
             print(f"  {engine}: {line}")
 
 
 def _backends(engine: str, tasks: Mapping[str, Environment]) -> list[str]:
-    """What ``engine`` offers which of its tasks, most tasks first."""
+    """One line for each set of backends that ``engine`` offers, with the tasks that have it."""
     groups: dict[tuple[str, ...], list[Environment]] = {}
     for task in tasks.values():
         groups.setdefault(task.backends[engine], []).append(task)
@@ -55,8 +55,8 @@ def _backends(engine: str, tasks: Mapping[str, Environment]) -> list[str]:
     return lines
 
 
-def _row(environment: Environment, trained: Any) -> str:
-    name, known = environment.name, environment.name in TASKS
+def _row(environment: Environment, trained: Collection[str]) -> str:
+    name, known = environment.name, environment.name in OFFICIAL
     solved = "-" if environment.threshold is None else f"{environment.threshold:g}"
     preset = "-" if not known else "tuned" if environment.tuned else "untuned"
     sizes = environment.observation_size, environment.action_size, environment.horizon

@@ -10,11 +10,11 @@ from typing import Any
 
 from pes_rl.config.values import count
 
-HELP = "score a trained policy in the official environment"
+HELP: str = "score a trained policy in the official environment"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The policy, and how often it plays."""
+    """Add the flags of `evaluate`: the policy, and how many episodes it plays."""
     parser.add_argument(
         "run", metavar="RUN", type=Path, help="run folder, policy folder or zoo/NAME"
     )
@@ -26,12 +26,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: dict[str, Any], command: str) -> None:
-    """Print the score."""
+    """Play the episodes and print the score."""
     del command
     episodes = count("--episodes", options["episodes"], least=1)
     seed = count("--seed", options["seed"], least=0)
     from pes_rl.evaluation import evaluate
-    from pes_rl.storage.run_folder import plain
+    from pes_rl.storage.files import plain
 
     result = evaluate(options["run"], episodes=episodes, seed=seed)
     print(json.dumps(plain(result)) if options["json"] else _text(result))

@@ -1,4 +1,4 @@
-"""What the commands share in reading flags."""
+"""Flags made from the fields of ``Config``, for the commands that have them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pes_rl.config import Option
 from pes_rl.config.values import flag, is_literal, required
 
 
-def add_option(parser: Any, name: str, option: Option, text: str) -> None:
-    """The flag of one field of ``Config``; ``parser`` may be an argument group."""
+def add_option(parser: argparse._ActionsContainer, name: str, option: Option, text: str) -> None:
+    """Add the flag of one field of ``Config``, with ``text`` as its help."""
     text = text.replace("%", "%%")
     if option.kind is bool:
         parser.add_argument(flag(name), action=argparse.BooleanOptionalAction, help=text)

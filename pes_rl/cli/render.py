@@ -9,7 +9,7 @@ from typing import Any
 from pes_rl.config.values import count
 from pes_rl.errors import UserError
 
-HELP = "play one episode of a trained policy, as a video, a picture, a page or in a window"
+HELP: str = "play one episode of a trained policy, as a video, a picture, a page or in a window"
 
 _EXAMPLES = """\
 The episode is the one that `pes-rl evaluate RUN --episodes 1 --seed N` scores. A page (.html) is
@@ -18,7 +18,7 @@ no display. A picture (.png) shows the middle of the episode."""
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The policy, where the result goes, and how it looks."""
+    """Add the flags of `render`: the policy, where the result goes, and how it looks."""
     parser.usage = "pes-rl render RUN --out FILE [flags]\n       pes-rl render RUN --live [flags]"
     parser.epilog = _EXAMPLES
     parser.add_argument("run", metavar="RUN", type=Path, help="run folder, policy or zoo/NAME")

@@ -8,11 +8,11 @@ from typing import Any
 
 from pes_rl.errors import UserError
 
-HELP = "reproduce an experiment of the papers"
+HELP: str = "reproduce an experiment of the papers"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Which experiment, how large, and where to."""
+    """Add the flags of `reproduce`: which experiment, how large, and where its findings go."""
     parser.add_argument("name", metavar="NAME", nargs="?", default=None, help="see --list")
     parser.add_argument("--list", action="store_true", default=False, help="list the experiments")
     parser.add_argument(
@@ -24,7 +24,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: dict[str, Any], command: str) -> None:
-    """Run the experiment, then print where its findings are."""
+    """Run the experiment and print its claims and where its findings are."""
     from pes_rl.reproductions.catalog import NAMES, load, reproduce
 
     if options["list"]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from dataclasses import MISSING
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pes_rl.cli.parsing import add_option
 from pes_rl.config import DERIVED, OPTIONS, Option, build_config
 from pes_rl.config.values import count, flag
 from pes_rl.errors import UserError
 
-HELP = "train a policy, or resume a run"
+if TYPE_CHECKING:
+    from pes_rl.training.processes import Processes
+
+HELP: str = "train a policy, or resume a run"
 
 _RESUMABLE = ("num_env_steps", "num_threads", "checkpoint_every")
 _PLACE = ("coordinator", "num_processes", "process_id")
@@ -26,7 +28,7 @@ Flags win over --config, which wins over the preset of the environment and estim
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """One flag for every field of ``Config``, and where the run and its settings are."""
+    """Add the flags of `train`: every field of ``Config``, the run, and the processes."""
     parser.usage = "pes-rl train --env ENV [flags]\n       pes-rl train --resume RUN [flags]"
     parser.epilog = _PRECEDENCE
     parser.add_argument(
@@ -80,17 +82,28 @@ def run(options: dict[str, Any], command: str) -> None:
     _start(partial(resume_run, resume, **changes, command=command), place)
 
 
-def _start(work: Callable[..., Any], place: tuple | None) -> None:
+class _Work(Protocol):
+    """A run to start or to continue, in this process alone or with its share of ``processes``."""
+
+    def __call__(self, *, processes: Processes = ...) -> object: ...
+
+
+# Where this process belongs: the coordinator's address, the number of processes, which one it is.
+_Address = tuple[str | None, int | None, int | None]
+
+
+def _start(work: _Work, place: _Address | None) -> None:
+    """Do ``work`` here, together with the other processes where there are any."""
     if place is None:
         work()
         return
-    from pes_rl.training.processes import Place, together
+    from pes_rl.training.processes import Rendezvous, together
 
-    together(lambda processes: work(processes=processes), Place(*place))
+    together(lambda processes: work(processes=processes), Rendezvous(*place))
 
 
-def _place(options: dict[str, Any]) -> tuple[str | None, int | None, int | None] | None:
-    """The coordinator, the number of processes and which one this is; None for a single one."""
+def _place(options: dict[str, Any]) -> _Address | None:
+    """Take the flags of several processes out of ``options``; None if this process is alone."""
     detected = options.pop("distributed", False)
     texts = {name: options.pop(name, None) for name in _PLACE}
     given = [name for name, text in texts.items() if text is not None]

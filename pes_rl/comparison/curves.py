@@ -85,7 +85,7 @@ def read_curve(run: Path, config: Config, initial_return: float, score: Mapping[
         env_steps,
         updates,
         returns,
-        config.segment_length or config.horizon,
+        config.unroll_length,
         Score(*(score[key] for key in _SCORE)),
     )
 

@@ -13,7 +13,7 @@ from pes_rl.comparison.curves import CLOCKS, Curve
 from pes_rl.comparison.result import Result, shown_options
 from pes_rl.comparison.statistics import CONFIDENCE, RESAMPLES
 from pes_rl.comparison.summary import AREA, BEST, FINAL, REACHED, SCORE, Measure, Summary
-from pes_rl.storage.run_folder import plain
+from pes_rl.storage.files import plain
 
 
 def results_csv(result: Result) -> str:

@@ -10,7 +10,7 @@ from pes_rl.comparison.plots import plot_returns
 from pes_rl.comparison.report import summary_markdown
 from pes_rl.comparison.result import PLOTS, gather
 from pes_rl.comparison.store import Store
-from pes_rl.storage.run_folder import write_text_atomic
+from pes_rl.storage.files import write_text_atomic
 
 
 def write_outputs(plan: Plan, store: Store, timing: bool) -> dict[str, Any]:

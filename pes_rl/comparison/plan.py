@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pes_rl.config import APPLIES, ESTIMATORS, OPTIONS, Config, build_config
+from pes_rl.config import APPLIES, ESTIMATOR_NAMES, OPTIONS, Config, build_config
 from pes_rl.config.values import as_typed, count
 from pes_rl.envs.registry import Environment, resolve
 from pes_rl.errors import UserError, suggest
@@ -177,8 +177,8 @@ def _check_estimators(estimators: list[str]) -> list[str]:
     if not estimators:
         raise UserError("no estimator given; add --estimators, for example --estimators es pes")
     for name in estimators:
-        if name not in ESTIMATORS:
-            hint = suggest(name, ESTIMATORS) or f"; choose from {', '.join(ESTIMATORS)}"
+        if name not in ESTIMATOR_NAMES:
+            hint = suggest(name, ESTIMATOR_NAMES) or f"; choose from {', '.join(ESTIMATOR_NAMES)}"
             raise UserError(f"unknown estimator {name!r}{hint}")
     _refuse_duplicates("estimators", estimators)
     return estimators

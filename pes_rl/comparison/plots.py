@@ -13,7 +13,7 @@ import numpy as np
 
 from pes_rl.comparison.curves import Curve, Speed
 from pes_rl.comparison.statistics import band
-from pes_rl.storage.run_folder import write_bytes_atomic
+from pes_rl.storage.files import write_bytes_atomic
 from pes_rl.styles import STYLES, Style
 
 _POINTS = 201

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pes_rl.runs.progress import duration
-from pes_rl.storage.metrics import METRICS
+from pes_rl.storage.run_folder import METRICS
 
 _REFRESH_S = 0.5
 _TAIL_BYTES = 8192

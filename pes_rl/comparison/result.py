@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from pes_rl.comparison.curves import CLOCKS, Curve, Speed, read_curve
@@ -12,6 +10,7 @@ from pes_rl.comparison.plan import Cell, Plan
 from pes_rl.comparison.store import Store
 from pes_rl.comparison.summary import Summary, summarise
 from pes_rl.config import Config
+from pes_rl.storage.run_folder import read_exact_resume
 
 # File names of the plots; the seconds are converted, so the file says what they stand for.
 PLOTS = {clock: "wall_clock" if clock == "seconds" else clock for clock in CLOCKS}
@@ -69,7 +68,7 @@ def gather(plan: Plan, store: Store, timing: bool) -> Result:
         {cell.name: store.versions(cell) for cell in plan.cells},
         {env: found.gymnasium_id or found.name for env, found in environments.items()},
         timings,
-        any(not _exact(store.run(cell)) for cell in plan.cells),
+        any(not read_exact_resume(store.run(cell)) for cell in plan.cells),
         store.foreign_runs(plan),
     )
 
@@ -84,9 +83,3 @@ def _curve(store: Store, cell: Cell) -> Curve:
     score = store.score(cell)
     assert score is not None
     return read_curve(store.run(cell), cell.config, score["initial_return"], score["score"])
-
-
-def _exact(run: Path) -> bool:
-    with contextlib.suppress(OSError):
-        return '"exact_resume": false' not in (run / "run.json").read_text(encoding="utf-8")
-    return True

@@ -14,7 +14,8 @@ from pes_rl.comparison.plan import Cell, Plan, cell_name
 from pes_rl.config import OPTIONS, Config, with_neutral
 from pes_rl.config.values import parse_value, read_yaml
 from pes_rl.errors import UserError
-from pes_rl.storage.run_folder import COMMAND, CONFIG, VERSIONS, plain, versions, write_text_atomic
+from pes_rl.storage.files import plain, read_json, write_text_atomic
+from pes_rl.storage.run_folder import COMMAND, CONFIG, read_versions, versions
 
 PLAN, _LOCK = "comparison.json", ".lock"
 # Gymnasium's reset seeds of the scoring episodes. Training draws its episodes from other streams.
@@ -49,7 +50,7 @@ class Store:
 
     def score(self, cell: Cell) -> dict[str, Any] | None:
         """What is known of a run that has been trained to its budget, None of any other."""
-        found = _read_json(self.score_file(cell))
+        found = read_json(self.score_file(cell))
         trained = found is not None and found["env_steps"] >= cell.config.num_env_steps
         return found if trained and (self.run(cell) / CONFIG).is_file() else None
 
@@ -63,7 +64,7 @@ class Store:
 
     def timing(self, cell: Cell) -> dict[str, Any] | None:
         """The measured speed, unless it is of other options, versions or another machine."""
-        found = _read_json(self.timing_file(cell))
+        found = read_json(self.timing_file(cell))
         return found if found is not None and found["of"] == timing_key(cell) else None
 
     def check(self, cell: Cell) -> None:
@@ -76,8 +77,8 @@ class Store:
         """The packages that made a run; all of them where several took turns."""
         lines = (self.run(cell) / COMMAND).read_text(encoding="utf-8").splitlines()
         marked = [line.split(_VERSION_MARK)[-1] for line in lines if _VERSION_MARK in line]
-        recorded = _read_json(self.run(cell) / VERSIONS) or {}
-        return ", then ".join(dict.fromkeys(marked or [version_line(recorded)]))
+        recorded = version_line(read_versions(self.run(cell)))
+        return ", then ".join(dict.fromkeys(marked or [recorded]))
 
     def foreign_runs(self, plan: Plan) -> list[str]:
         """Names of other runs that are here."""
@@ -195,12 +196,3 @@ def version_line(found: dict[str, Any]) -> str:
 def marked_command(plan: Plan, out: Path) -> str:
     """The line that a run's command.txt is given: how it was asked for, and the versions."""
     return f"{plan.command(out.resolve().name)}{_VERSION_MARK}{version_line(versions())}"
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    """A file written whole or not at all; None if it is not there, or is something else."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None

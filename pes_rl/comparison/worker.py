@@ -20,7 +20,7 @@ from typing import Any
 
 from pes_rl.config import Config
 from pes_rl.errors import UserError
-from pes_rl.storage.run_folder import plain, write_text_atomic
+from pes_rl.storage.files import plain, write_text_atomic
 
 _WARM_UP_UPDATES, _LEAST_UPDATES = 2, 5
 
@@ -71,10 +71,10 @@ def _train(config: Config, task: dict[str, Any]) -> dict[str, Any]:
 def _train_run(config: Config, run: Path, scored: Path, command: str) -> int:
     """The env steps that the run has consumed; a finished one is left as it is."""
     from pes_rl.runs.run import resume, train_from_config
-    from pes_rl.storage.checkpoint import load_latest
+    from pes_rl.storage.checkpoint import has_checkpoint, load_latest
     from pes_rl.storage.run_folder import lock_run
 
-    if run.is_dir() and not any((run / "checkpoints").glob("[0-9]*")):
+    if run.is_dir() and not has_checkpoint(run):
         if scored.is_file():
             raise UserError(f"{run} has lost its checkpoints; put them back, or delete that folder")
         with lock_run(run):  # not while somebody trains it

@@ -13,12 +13,20 @@ from pes_rl.config.build import (
     with_neutral,
 )
 from pes_rl.config.checks import validate
-from pes_rl.config.fields import APPLIES, DERIVED, ESTIMATORS, JAX_ENGINES, OPTIONS, Config, Option
+from pes_rl.config.fields import (
+    APPLIES,
+    DERIVED,
+    ESTIMATOR_NAMES,
+    JAX_ENGINES,
+    OPTIONS,
+    Config,
+    Option,
+)
 
 __all__ = [
     "APPLIES",
     "DERIVED",
-    "ESTIMATORS",
+    "ESTIMATOR_NAMES",
     "JAX_ENGINES",
     "OPTIONS",
     "Config",

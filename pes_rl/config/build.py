@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pes_rl.config.checks import validate
-from pes_rl.config.fields import APPLIES, DERIVED, ESTIMATORS, OPTIONS, Config
+from pes_rl.config.fields import APPLIES, DERIVED, ESTIMATOR_NAMES, OPTIONS, Config
 from pes_rl.config.values import is_literal, is_null, parse_value, read_yaml, required
-from pes_rl.envs.registry import TASKS, Environment, default_backend, resolve
+from pes_rl.envs.registry import OFFICIAL, Environment, default_backend, resolve
 from pes_rl.errors import UserError, suggest
-from pes_rl.storage.run_folder import write_text_atomic
+from pes_rl.policies import KINDS
+from pes_rl.storage.files import write_text_atomic
 
 
 def build_config(overrides: Mapping[str, Any], config_file: Path | None = None) -> Config:
@@ -59,13 +60,16 @@ def load_config(path: Path) -> Config:
 
 
 def with_neutral(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A saved configuration with what does not apply to it filled in: later versions have more."""
-    absent = {
-        name: neutral
-        for name, (switch, allowed, neutral) in APPLIES.items()
-        if values.get(switch) not in allowed
+    """``values`` of a saved configuration, completed by the fields that mean nothing beside them.
+
+    A file lacks such a field where it is older than the field.
+    """
+    meaningless = {
+        name: condition.neutral
+        for name, condition in APPLIES.items()
+        if values.get(condition.switch) not in condition.allowed
     }
-    return absent | dict(values)
+    return meaningless | dict(values)
 
 
 def parse_fields(values: Mapping[str, Any], source: str = "") -> dict[str, Any]:
@@ -90,7 +94,7 @@ def parse_fields(values: Mapping[str, Any], source: str = "") -> dict[str, Any]:
 
 
 def _read_preset(environment: Environment) -> dict[str, dict[str, Any]]:
-    if environment.name not in TASKS:
+    if environment.name not in OFFICIAL:
         return {}
     from importlib.resources import as_file, files
 
@@ -101,7 +105,7 @@ def _read_preset(environment: Environment) -> dict[str, dict[str, Any]]:
 def _read_blocks(path: Path, source: str) -> dict[str, dict[str, Any]]:
     """A YAML file's values by block: ``common`` (and flat keys) and one block per estimator."""
     document = read_yaml(path, source)
-    names = ("common", *ESTIMATORS)
+    names = ("common", *ESTIMATOR_NAMES)
     flat = {key: value for key, value in document.items() if key not in names}
     unknown = [key for key, value in flat.items() if isinstance(value, dict)]
     if unknown and unknown[0] not in OPTIONS:
@@ -123,7 +127,7 @@ def _select(blocks: Mapping[str, dict[str, Any]], estimator: str = "") -> dict[s
 
 
 def _fit(preset: dict[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """A preset cut to what the user chose: its values must not make another's flag an error."""
+    """The preset, with values lowered that would contradict what the user chose."""
     fitted = dict(preset)
     for name, bound in (("num_top_pairs", "num_pairs"), ("segment_length", "horizon")):
         if fitted.get(name) is not None and chosen.get(bound) is not None:
@@ -132,7 +136,7 @@ def _fit(preset: dict[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merge(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Stack layers, first wins; a choice made above drops what was meant for another choice.
+    """One mapping of all layers, the first wins; a choice drops what was meant for another one.
 
     So ``--estimator es`` on top of a file made for pes needs no cleaning of its segment length.
     """
@@ -144,14 +148,17 @@ def _merge(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _was_meant(name: str, layer: Mapping[str, Any], above: Mapping[str, Any]) -> bool:
-    switch, allowed, _ = APPLIES.get(name, ("", (), None))
-    if switch not in above:
+    """Whether a layer's value of ``name`` still applies beside the choices of the layers above."""
+    condition = APPLIES.get(name)
+    if condition is None or condition.switch not in above:
         return True
-    return above[switch] in allowed and layer.get(switch, above[switch]) in allowed
+    choice = above[condition.switch]
+    own_choice = layer.get(condition.switch, choice)
+    return choice in condition.allowed and own_choice in condition.allowed
 
 
 def _complete(given: dict[str, Any], environment: Environment) -> Config:
-    """Fill in defaults, those that depend on other fields last."""
+    """Fill in the defaults, those that depend on other fields last."""
     values = {
         name: option.default
         for name, option in OPTIONS.items()
@@ -169,6 +176,5 @@ def _complete(given: dict[str, Any], environment: Environment) -> Config:
     if values["estimator"] == "gpes" and values["noise_period"] is None:
         segment = values["segment_length"]
         values["noise_period"] = max(1, min(4, horizon // segment)) * segment
-    hidden = {"linear": (), "mlp": (64, 64), "gru": (64,)}
-    values.setdefault("hidden_sizes", hidden[values["policy"]])
+    values.setdefault("hidden_sizes", KINDS[values["policy"]].hidden_sizes)
     return Config(**values)

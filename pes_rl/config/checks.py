@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from pes_rl.config.fields import APPLIES, OPTIONS, Config
-from pes_rl.envs.registry import check_backend, resolve
+from pes_rl.envs.registry import check_backend
 from pes_rl.errors import UserError
+from pes_rl.policies import KINDS
 
 _MAY_BE_ZERO = ("seed", "momentum", "weight_decay", "reward_shift")
 _MAY_BE_NONE = ("particle_chunk",)
@@ -15,7 +16,7 @@ _MAY_BE_NONE = ("particle_chunk",)
 def validate(config: Config) -> None:
     """Raise ``UserError`` where fields are out of range or contradict each other."""
     _check_ranges(config)
-    check_backend(resolve(config.env, config.engine), config.engine, config.backend)
+    check_backend(config.environment, config.engine, config.backend)
     _check_choices(config)
     _check_episode(config)
     if config.num_top_pairs is not None and config.num_top_pairs > config.num_pairs:
@@ -46,7 +47,7 @@ def _check_ranges(config: Config) -> None:
 
 
 def _check_choices(config: Config) -> None:
-    """Refuse an option that would silently do nothing, and ask for one that is needed."""
+    """Raise UserError for an option that would silently do nothing, or one that is missing."""
     for name, (switch, allowed, neutral) in APPLIES.items():
         value, choice = getattr(config, name), getattr(config, switch)
         if choice not in allowed and value != neutral:
@@ -56,16 +57,16 @@ def _check_choices(config: Config) -> None:
             )
         if choice in allowed and value is None and name not in _MAY_BE_NONE:
             raise UserError(f"{switch} {choice!r} needs {name}; give --{name.replace('_', '-')}")
-    layers = len(config.hidden_sizes)
-    if (config.policy == "mlp" and layers == 0) or (config.policy == "gru" and layers != 1):
+    num_sizes = KINDS[config.policy].num_sizes
+    if len(config.hidden_sizes) not in num_sizes:
         raise UserError(
             f"policy {config.policy!r} cannot have hidden_sizes {list(config.hidden_sizes)}; "
-            "give one size for gru, one or more for mlp"
+            f"give one size{' or more' if len(num_sizes) > 1 else ''}"
         )
 
 
 def _check_episode(config: Config) -> None:
-    limit = resolve(config.env, config.engine).horizon
+    limit = config.environment.horizon
     segment, horizon, period = config.segment_length, config.horizon, config.noise_period
     if limit is not None and horizon > limit:
         raise UserError(

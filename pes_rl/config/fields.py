@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
+
+from pes_rl.envs.registry import Environment, resolve
+from pes_rl.policies import KINDS, Activation, PolicyKind
 
 Engine = Literal["mujoco", "gymnasium", "mjx", "brax"]
 Backend = Literal["spring", "positional", "generalized", "mjx", "jax", "newton", "warp"]
@@ -13,9 +16,12 @@ Optimizer = Literal["sgd", "adam", "adamw", "rmsprop"]
 Schedule = Literal["constant", "linear", "cosine"]
 Precision = Literal["float32", "bfloat16"]
 
-ESTIMATORS: tuple[str, ...] = get_args(Estimator)
+ESTIMATOR_NAMES: tuple[str, ...] = get_args(Estimator)
 JAX_ENGINES: tuple[str, ...] = ("brax", "mjx")
-_ONLINE = tuple(name for name in ESTIMATORS if name != "es")
+_ONLINE = tuple(name for name in ESTIMATOR_NAMES if name != "es")
+_SIZED = {name: kind for name, kind in KINDS.items() if kind.sizes}
+_ACTIVATED = tuple(name for name, kind in KINDS.items() if kind.activated)
+_SIZES_HELP = ", ".join(f"{kind.sizes} ({name})" for name, kind in _SIZED.items())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,9 +65,9 @@ class Config:
     ] = 0.0
     normalize_observations: Annotated[bool, "standardise observations by running statistics"] = True
     reward_shift: Annotated[float, "subtracted from each training reward (survival bonus)"] = 0.0
-    policy: Annotated[Literal["linear", "mlp", "gru"], "policy architecture"] = "linear"
-    hidden_sizes: Annotated[tuple[int, ...], "hidden layer sizes (mlp), state size (gru)"]
-    activation: Annotated[Literal["tanh", "relu"], "activation of the mlp"] = "tanh"
+    policy: Annotated[PolicyKind, "policy architecture"] = "linear"
+    hidden_sizes: Annotated[tuple[int, ...], _SIZES_HELP]
+    activation: Annotated[Activation, f"activation of the {' and '.join(_ACTIVATED)}"] = "tanh"
     num_threads: Annotated[
         int | None,
         "threads of the physics, or devices of a JAX engine on a CPU; one per core if not given",
@@ -74,6 +80,26 @@ class Config:
     eval_episodes: Annotated[int, "episodes per evaluation"] = 10
     checkpoint_every: Annotated[int, "env steps between checkpoints"] = 250_000
 
+    @property
+    def unroll_length(self) -> int:
+        """Env steps of one update at most: K, or T for es, which has no segments."""
+        return self.segment_length or self.horizon
+
+    @property
+    def num_particles(self) -> int:
+        """Antithetic particles that are stepped: two for each pair."""
+        return 2 * self.num_pairs
+
+    @property
+    def environment(self) -> Environment:
+        """The task's entry in the registry; UserError if the engine does not have it."""
+        return resolve(self.env, self.engine)
+
+    @property
+    def episode_length(self) -> int:
+        """Env steps of a full episode at most: the task's time limit, or T where it has none."""
+        return self.environment.horizon or self.horizon
+
 
 # What the fields that depend on others default to, in words for --help.
 DERIVED = {
@@ -83,26 +109,37 @@ DERIVED = {
     "horizon": "the task's time limit",
     "staggered": "on, except for es",
     "noise_period": "four segments",
-    "hidden_sizes": "64 64 for mlp, 64 for gru",
+    "hidden_sizes": ", ".join(
+        f"{' '.join(map(str, kind.hidden_sizes))} for {name}" for name, kind in _SIZED.items()
+    ),
 }
-# A field that means something only beside some values of another one, and its value otherwise.
-APPLIES: dict[str, tuple[str, tuple[str, ...], Any]] = {
-    "backend": ("engine", ("mjx", "brax"), None),
-    "segment_length": ("estimator", _ONLINE, None),
-    "staggered": ("estimator", _ONLINE, False),
-    "noise_period": ("estimator", ("gpes",), None),
-    "schedule_env_steps": ("learning_rate_schedule", ("linear", "cosine"), None),
-    "momentum": ("optimizer", ("sgd",), 0.0),
-    "hidden_sizes": ("policy", ("mlp", "gru"), ()),
-    "activation": ("policy", ("mlp",), "tanh"),
-    "particle_chunk": ("engine", JAX_ENGINES, None),
-    "precision": ("engine", JAX_ENGINES, "float32"),
+
+
+class Condition(NamedTuple):
+    """A field means something where ``switch`` is in ``allowed``; elsewhere it is ``neutral``."""
+
+    switch: str
+    allowed: tuple[str, ...]
+    neutral: Any
+
+
+APPLIES: dict[str, Condition] = {
+    "backend": Condition("engine", ("mjx", "brax"), None),
+    "segment_length": Condition("estimator", _ONLINE, None),
+    "staggered": Condition("estimator", _ONLINE, False),
+    "noise_period": Condition("estimator", ("gpes",), None),
+    "schedule_env_steps": Condition("learning_rate_schedule", ("linear", "cosine"), None),
+    "momentum": Condition("optimizer", ("sgd",), 0.0),
+    "hidden_sizes": Condition("policy", tuple(_SIZED), ()),
+    "activation": Condition("policy", _ACTIVATED, "tanh"),
+    "particle_chunk": Condition("engine", JAX_ENGINES, None),
+    "precision": Condition("engine", JAX_ENGINES, "float32"),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """One field of ``Config`` as flags and files see it."""
+    """One field of ``Config`` as flags and files see it; ``kind`` is its type."""
 
     kind: Any
     help: str

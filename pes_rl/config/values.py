@@ -11,6 +11,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pes_rl.errors import UserError
+from pes_rl.storage.run_folder import CONFIG
 
 _NULL = ("", "~", "null", "none")
 
@@ -26,12 +27,12 @@ def is_literal(kind: Any) -> bool:
 
 
 def required(kind: Any) -> Any:
-    """``kind`` itself, or what stands before ``| None``."""
+    """``kind`` without its ``| None``, if it has one."""
     return get_args(kind)[0] if get_origin(kind) in (Union, UnionType) else kind
 
 
 def parse_value(kind: Any, value: Any) -> Any:
-    """``value`` as ``kind``; a ValueError says in words what was expected."""
+    """``value`` as the type ``kind``; a ValueError says in words what was expected."""
     if required(kind) is not kind:
         return None if is_null(value) else parse_value(required(kind), value)
     if is_literal(kind):
@@ -84,7 +85,7 @@ def _text(value: Any) -> str:
 
 
 def count(field: str, value: Any, least: int) -> int:
-    """A whole number of at least ``least``, however it is written; else UserError."""
+    """``value`` (2000000, "2e6") as a whole number; UserError if it is none or below ``least``."""
     try:
         number = parse_value(int, value)
     except ValueError as expected:
@@ -95,7 +96,7 @@ def count(field: str, value: Any, least: int) -> int:
 
 
 def flag(name: str) -> str:
-    """``num_pairs`` as it is typed: ``--num-pairs``."""
+    """The flag of a field of ``Config``: ``--num-pairs`` for ``num_pairs``."""
     return "--" + name.replace("_", "-")
 
 
@@ -118,7 +119,7 @@ def read_yaml(path: Path, source: str) -> dict[str, Any]:
         document = yaml.load(text, Loader=yaml.BaseLoader)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
-        inside = path / "config.yaml"
+        inside = path / CONFIG
         hint = f"; did you mean '{inside}'?" if inside.is_file() else ""
         raise UserError(f"cannot read {source}: {reason}{hint}") from None
     except yaml.YAMLError as error:
@@ -134,7 +135,7 @@ def read_yaml(path: Path, source: str) -> dict[str, Any]:
 
 
 def _refuse_duplicates(mapping: Any, source: str) -> None:
-    """YAML readers keep the last of two equal keys silently."""
+    """Raise UserError where a key is given twice: YAML readers keep the last one silently."""
     keys = [key.value for key, _ in mapping.value]
     for key, inner in mapping.value:
         if keys.count(key.value) > 1:

@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from pes_rl.envs.packages import silence_mujoco
-from pes_rl.envs.simulator import Transition
+from pes_rl.envs.simulator import SingleStep, Transition
 from pes_rl.errors import UserError
 from pes_rl.policies.action import ActionSpec
 
@@ -99,9 +99,10 @@ class GymnasiumSimulator:
     def _flat(self, observations: Sequence[np.ndarray]) -> np.ndarray:
         return np.stack(observations).reshape(len(observations), -1).astype(np.float64)
 
-    def stretch(self, rows: np.ndarray, length: int) -> None:
-        """None: any environment may end at any step."""
-        del rows, length
+    def stretch(self, rows: np.ndarray, length: int) -> SingleStep:
+        """One step: an environment that has ended cannot be stepped on."""
+        del length
+        return SingleStep(self, rows)
 
     def state(self) -> dict[str, np.ndarray]:
         """Nothing: a Gymnasium environment does not tell its state."""

@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 
 from pes_rl.envs.packages import import_mujoco, silence_mujoco
-from pes_rl.envs.simulator import Transition
+from pes_rl.envs.simulator import Gains, SingleStep, Stretch, Transition
 from pes_rl.envs.task import Task
+from pes_rl.envs.tasks.common import Coordinates
 from pes_rl.policies.action import ActionSpec
 
 mujoco = import_mujoco()  # simulating needs no OpenGL, whatever MUJOCO_GL asks for
 Batch = importlib.import_module("mujoco.batch").Batch
 
+_STRETCH, _SHORT_STRETCH = 25, 8  # env steps
 _UNSTABLE = [
     int(mujoco.mjtWarning.mjWARN_BADQPOS),
     int(mujoco.mjtWarning.mjWARN_BADQVEL),
@@ -37,6 +39,30 @@ def load_model(task: Task) -> Any:
     assets = Path(spec.submodule_search_locations[0]) / "envs" / "mujoco" / "assets"
     silence_mujoco()
     return mujoco.MjModel.from_xml_path(os.fspath(assets / task.model_file))
+
+
+def _coordinates(batch: Any, size: int) -> np.ndarray:
+    """Positions and velocities [n, nq + nv], which lie side by side in a state's row."""
+    state = batch.state
+    offset = batch.bind("qpos").ctypes.data - state.ctypes.data
+    first = offset // state.itemsize
+    assert batch.bind("qvel").ctypes.data == batch.bind("qpos")[:, -1:].ctypes.data + state.itemsize
+    return state[:, first : first + size]
+
+
+def _limits(task: Task, model: Any) -> tuple[int, Any, Any] | None:
+    """Where a task's observation begins in the coordinates, and its bounds [O] if it has any.
+
+    None where it is not a part of the coordinates.
+    """
+    observe = task.observe
+    if not isinstance(observe, Coordinates):
+        return None
+    if observe.bound == math.inf:
+        return observe.first, None, None
+    free, bounded = [math.inf] * (model.nq - observe.first), [observe.bound] * model.nv
+    high = np.array(free + bounded)
+    return observe.first, -high, high
 
 
 class _Rows:
@@ -65,92 +91,106 @@ class _Constants:
 class MujocoSimulator:
     """``num_particles`` copies of a task, stepped on ``num_threads`` threads.
 
-    Results do not depend on the number of threads or on which rows are stepped together.
+    Results do not depend on the number of threads, on which rows are stepped together, or on how
+    many steps are taken at a stretch.
+
+    Attributes:
+      task: what is simulated.
+      model: its ``mujoco.MjModel``.
+      constants: the fields of the model that tasks read.
+      fields: MjData's fields by name, [n, ...], views of the batch.
+      coordinates: [n, nq + nv] positions and velocities, a view of the batch.
+      tracked: [n, k] what the next reward needs to know of the present state.
+      ended_lately: whether an episode terminated in the latest stretch.
     """
 
     exact = True
 
     def __init__(self, task: Task, num_particles: int, num_threads: int = 1):
-        self.task = task
+        self.task, self.num_particles = task, num_particles
         self.model = load_model(task)
-        self._constants = _Constants(self.model)
+        self.constants = _Constants(self.model)
         self.observation_size = task.observation_size
         low, high = self.model.actuator_ctrlrange.T
         self.action = ActionSpec("box", self.model.nu, tuple(low), tuple(high))
         # Contact forces are computed after the step, on data that only a persistent batch keeps.
-        self._batch = Batch(
+        self.batch = Batch(
             self.model, num_particles, nthread=num_threads, persistent=task.contact_forces
         )
-        self._batch.reset()
+        self.batch.reset()
         names = {"qpos", "qvel", *task.fields} - {"cfrc_ext"}
-        self._fields = {name: self._batch.bind(name) for name in names}
+        self.fields = {name: self.batch.bind(name) for name in names}
         if task.contact_forces:
-            self._fields["cfrc_ext"] = np.zeros((num_particles, self.model.nbody, 6))
+            self.fields["cfrc_ext"] = np.zeros((num_particles, self.model.nbody, 6))
             self._scratch = mujoco.MjData(self.model)
-        self._ctrl, self._warning = self._batch.bind("ctrl"), self._batch.warning
-        self._all = np.arange(num_particles)
-        self._everyone = SimpleNamespace(**self._fields)
-        self._tracked = np.array(task.track(np, self._constants, self._everyone))
+        self.coordinates = _coordinates(self.batch, self.model.nq + self.model.nv)
+        self._ctrl, self._warning = self.batch.bind("ctrl"), self.batch.warning
+        self._limits = _limits(task, self.model)
+        self.ended_lately = False
+        everyone = SimpleNamespace(**self.fields)
+        self.tracked = np.array(task.track(np, self.constants, everyone))
 
     def reset(self, rows: np.ndarray, rngs: Sequence[np.random.Generator]) -> np.ndarray:
         """Start new episodes in ``rows``; observations [R, O]."""
         task = self.task
         uniforms = np.stack([rng.random(task.num_uniforms) for rng in rngs])
         normals = np.stack([rng.standard_normal(task.num_normals) for rng in rngs])
-        return self.reset_to(rows, *task.reset(np, self._constants, uniforms, normals))
+        return self.reset_to(rows, *task.reset(np, self.constants, uniforms, normals))
 
     def reset_to(self, rows: np.ndarray, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
         """Start new episodes in ``rows`` at given positions and velocities."""
-        self._batch.reset(rows, stage=mujoco.mjtStage.mjSTAGE_NONE)
-        self._fields["qpos"][rows] = qpos
-        self._fields["qvel"][rows] = qvel
-        self._batch.forward(rows)
+        self.batch.reset(rows, stage=mujoco.mjtStage.mjSTAGE_NONE)
+        self.fields["qpos"][rows] = qpos
+        self.fields["qvel"][rows] = qvel
+        self.batch.forward(rows)
         self._warning[rows] = 0
         if self.task.contact_forces:
-            self._fields["cfrc_ext"][rows] = 0
-        data = _Rows(self._fields, rows)
-        self._tracked[rows] = self.task.track(np, self._constants, data)
-        return self.task.observe(np, self._constants, data)
+            self.fields["cfrc_ext"][rows] = 0
+        data = _Rows(self.fields, rows)
+        self.tracked[rows] = self.task.track(np, self.constants, data)
+        return self.task.observe(np, self.constants, data)
 
     def step(self, rows: np.ndarray, action: np.ndarray) -> Transition:
         """Advance ``rows`` by one env step."""
-        task, model = self.task, self._constants
-        everyone = len(rows) == len(self._all)
-        self._advance(None if everyone else rows, action)
-        if task.contact_forces:
-            self._update_contact_forces(rows)
-        data = self._everyone if everyone else _Rows(self._fields, rows)
+        task, model = self.task, self.constants
+        self.advance(rows, action)
+        data = _Rows(self.fields, rows)
         observation = task.observe(np, model, data)
-        before = self._tracked if everyone else self._tracked[rows]
-        reward, terminated = task.reward(np, model, before, data, action)
-        after = task.track(np, model, data)
-        if everyone:
-            self._tracked = after
-        else:
-            self._tracked[rows] = after
-        unstable = self._unstable(rows, observation)
-        return Transition(observation, reward, terminated, unstable)
+        reward, terminated = task.reward(np, model, self.tracked[rows], data, action)
+        self.tracked[rows] = task.track(np, model, data)
+        return Transition(observation, reward, terminated, self.unstable(rows, observation))
 
-    def stretch(self, rows: np.ndarray, length: int) -> _Stretch | None:
-        """Begin up to ``length`` env steps of ``rows``; None where an episode may end by itself."""
-        return _Stretch(self, rows, length) if self.task.deferred else None
+    def stretch(self, rows: np.ndarray, length: int) -> Stretch:
+        """Begin at most ``length`` env steps of ``rows``."""
+        if self.task.contact_forces:  # worked out row by row: nothing is saved
+            return SingleStep(self, rows)
+        # Particles whose episode ends on the way are stepped on in vain until the stretch is over.
+        longest = _SHORT_STRETCH if self.ended_lately else _STRETCH
+        return _Stretch(self, rows, min(length, longest))
 
-    def _advance(self, ids: np.ndarray | None, action: np.ndarray) -> None:
-        """Physics of one env step, of all particles or of ``ids``."""
-        if ids is None:
-            self._ctrl[:] = action
-        else:
-            self._ctrl[ids] = action
-        self._batch.step(ids, nstep=self.task.frame_skip)
+    def advance(self, ids: np.ndarray | None, action: np.ndarray) -> None:
+        """Physics of one env step, of the rows ``ids`` or, faster, of all particles (None)."""
+        self._ctrl[slice(None) if ids is None else ids] = action
+        self.batch.step(ids, nstep=self.task.frame_skip)
+        if self.task.contact_forces:
+            self._update_contact_forces(range(self.num_particles) if ids is None else ids)
 
-    def _update_contact_forces(self, rows: np.ndarray) -> None:
-        forces, scratch = self._fields["cfrc_ext"], self._scratch
+    def observe(self, coordinates: np.ndarray, data: Any) -> np.ndarray:
+        """Observations [R, O] of rows with these coordinates [R, nq + nv] and MjData fields."""
+        if self._limits is None:
+            return self.task.observe(np, self.constants, data)
+        first, low, high = self._limits
+        seen = coordinates[:, first:]
+        return seen if low is None else np.minimum(np.maximum(seen, low), high)
+
+    def _update_contact_forces(self, rows: Iterable[int]) -> None:
+        forces, scratch = self.fields["cfrc_ext"], self._scratch
         for row in rows:
-            self._batch.get_data(row, scratch)
+            self.batch.get_data(row, scratch)
             mujoco.mj_rnePostConstraint(self.model, scratch)
             forces[row] = scratch.cfrc_ext
 
-    def _unstable(self, rows: np.ndarray, observation: np.ndarray) -> np.ndarray:
+    def unstable(self, rows: np.ndarray, observation: np.ndarray) -> np.ndarray:
         """Rows that MuJoCo warned about (it resets them itself) or that observe non-finite numbers.
 
         A control that is not finite is among the warnings.
@@ -161,60 +201,86 @@ class MujocoSimulator:
         warned = self._warning[rows][:, _UNSTABLE, 1].any(axis=1)
         return warned | ~np.isfinite(observation).all(axis=1)
 
+    def rewind(self, rows: np.ndarray, physics: np.ndarray, tracked: np.ndarray) -> None:
+        """Put ``rows`` back to earlier states and forget what MuJoCo warned of since."""
+        self.batch.state[rows] = physics
+        self._warning[rows] = 0
+        self.tracked[rows] = tracked
+
     def state(self) -> dict[str, np.ndarray]:
         """Physics state rows, and what the next reward needs to know of the present state."""
-        return {"physics": self._batch.state.copy(), "tracked": self._tracked.copy()}
+        return {"physics": self.batch.state.copy(), "tracked": self.tracked.copy()}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Continue from what `state` returned."""
-        self._batch.state[:] = state["physics"]
-        self._tracked[:] = state["tracked"]
+        self.batch.state[:] = state["physics"]
+        self.tracked[:] = state["tracked"]
 
 
 class _Stretch:
-    """Env steps of some rows; what their rewards depend on is kept until they are asked for.
+    """Env steps of some rows; all that their gains depend on is kept until it is asked for.
 
     Between two steps of the physics the caches are cold, and every array operation saved there
     counts several times over.
     """
 
     def __init__(self, simulator: MujocoSimulator, rows: np.ndarray, length: int):
-        everyone = len(rows) == len(simulator._all)
+        self.length = length
+        everyone = len(rows) == simulator.num_particles
         self._simulator, self._rows = simulator, rows
-        self._start = simulator.state()
         self._ids = None if everyone else rows
-        self._data = simulator._everyone if everyone else _Rows(simulator._fields, rows)
-        self._kept = {
-            name: np.empty((length, len(rows), *simulator._fields[name].shape[1:]))
-            for name in simulator.task.deferred
+        self._start, self._tracked = simulator.state()["physics"], simulator.tracked[rows]
+        self._coordinates = np.empty((length, len(rows), simulator.coordinates.shape[1]))
+        self._derived = {
+            name: np.empty((length, len(rows), *simulator.fields[name].shape[1:]))
+            for name in simulator.task.fields
         }
         self._actions: list[np.ndarray] = []
 
     def step(self, action: np.ndarray) -> np.ndarray:
         """Advance by one env step with actions [R, A]; observations [R, O]."""
-        simulator, data = self._simulator, self._data
-        simulator._advance(self._ids, action)
-        for name, kept in self._kept.items():
-            kept[len(self._actions)] = getattr(data, name)
+        simulator, ids, now = self._simulator, self._ids, len(self._actions)
+        simulator.advance(ids, action)
+        chosen = slice(None) if ids is None else ids
+        self._coordinates[now] = simulator.coordinates[chosen]
+        for name, kept in self._derived.items():
+            kept[now] = simulator.fields[name][chosen]
         self._actions.append(action)
-        self._seen = simulator.task.observe(np, simulator._constants, data)
+        self._seen = simulator.observe(self._coordinates[now], self._kept(now))
         return self._seen
 
-    def settle(self) -> np.ndarray | None:
-        """Rewards [S, R] of the S steps taken, or None with all rows back at the beginning."""
+    def settle(self) -> Gains:
+        """What the steps brought."""
         simulator, rows = self._simulator, self._rows
-        # MuJoCo warns of a state that is not finite when it steps from it: only the last is left.
-        if simulator._unstable(rows, self._seen).any():
-            simulator.restore(self._start)
-            simulator._warning[rows] = 0
-            return None
-        task, model = simulator.task, simulator._constants
-        data = SimpleNamespace(**{k: v[: len(self._actions)] for k, v in self._kept.items()})
+        task, model, data = simulator.task, simulator.constants, self._kept(slice(None))
         tracked = task.track(np, model, data)
-        before = np.concatenate((self._start["tracked"][None, rows], tracked[:-1]))
-        reward, _ = task.reward(np, model, before, data, np.stack(self._actions))
-        simulator._tracked[rows] = tracked[-1]
-        return reward
+        before = np.concatenate((self._tracked[None], tracked[:-1]))
+        reward, terminated = task.reward(np, model, before, data, np.stack(self._actions))
+        simulator.tracked[rows] = tracked[-1]
+        simulator.ended_lately = bool(np.count_nonzero(terminated))
+        # MuJoCo warns of a state that is not finite when it steps from it: only the last is left.
+        broken = simulator.unstable(rows, self._seen)
+        unstable = np.zeros(reward.shape, bool)
+        gains = Gains(reward, terminated, unstable)
+        if broken.any():
+            self._again(np.flatnonzero(broken), gains)
+        return gains
+
+    def _kept(self, when: int | slice) -> SimpleNamespace:
+        """MjData's fields after the step numbered ``when``, or after all of them."""
+        positions, kept = self._simulator.model.nq, self._coordinates[when]
+        derived = {name: field[when] for name, field in self._derived.items()}
+        return SimpleNamespace(qpos=kept[..., :positions], qvel=kept[..., positions:], **derived)
+
+    def _again(self, broken: np.ndarray, gains: Gains) -> None:
+        """Replay the columns ``broken`` of ``gains`` one step at a time, to see where it was."""
+        simulator, rows = self._simulator, self._rows[broken]
+        simulator.rewind(rows, self._start[rows], self._tracked[broken])
+        for now, action in enumerate(self._actions):
+            out = simulator.step(rows, action[broken])
+            gains.reward[now, broken] = out.reward
+            gains.terminated[now, broken] = out.terminated
+            gains.unstable[now, broken] = out.unstable
 
 
 @functools.lru_cache(maxsize=64)

@@ -53,7 +53,9 @@ _MJX = {"Ant": ("jax",), "Humanoid": ("newton",), "HumanoidStandup": ("newton",)
 _PGS = "its model asks for the solver PGS, which MJX lacks"
 
 
-def _task(name: str, horizon: int, observation: int, action: int, threshold: float | None):
+def _task(
+    name: str, horizon: int, observation: int, action: int, threshold: float | None
+) -> Environment:
     return Environment(
         name,
         f"{name}-v5",
@@ -70,7 +72,7 @@ def _task(name: str, horizon: int, observation: int, action: int, threshold: flo
 
 # Thresholds are those of the ARS paper (Mania et al. 2018) where it has the task, else Gymnasium's
 # reward_threshold; none for Pusher, whose registered 0 no policy can reach, and HumanoidStandup.
-TASKS: dict[str, Environment] = {
+OFFICIAL: dict[str, Environment] = {
     task.name: task
     for task in (
         _task("Ant", 1000, 105, 8, 3580.0),
@@ -90,7 +92,7 @@ TASKS: dict[str, Environment] = {
 _PIPELINES = ("spring", "positional", "generalized", "mjx")
 
 
-def _brax(name: str, observation: int, action: int):
+def _brax(name: str, observation: int, action: int) -> Environment:
     return Environment(
         f"brax/{name}", None, ("brax",), 1000, observation, action, backends={"brax": _PIPELINES}
     )
@@ -132,9 +134,9 @@ def resolve(name: str, engine: str | None = None) -> Environment:
         if name == "brax/swimmer":
             hint = ": Brax's swimmer does not run on this JAX; use --env Swimmer --engine mjx"
         raise UserError(f"unknown environment {name!r}{hint}")
-    elif base in TASKS and version in (None, "5"):
-        environment = TASKS[base]
-    elif base in TASKS and engine != "gymnasium":
+    elif base in OFFICIAL and version in (None, "5"):
+        environment = OFFICIAL[base]
+    elif base in OFFICIAL and engine != "gymnasium":
         raise UserError(
             f"environment {name!r} is another version of {base!r}, which is v5 here; "
             f"use --env {base}, or keep {name!r} with --engine gymnasium"
@@ -181,7 +183,7 @@ def _split(name: str) -> tuple[str, str | None]:
 
 
 def _from_gymnasium(name: str) -> Environment:
-    near_task = suggest(name, TASKS)
+    near_task = suggest(name, OFFICIAL)
     if near_task and _split(name)[1] is None:
         raise UserError(f"unknown environment {name!r}{near_task}")
     import gymnasium
@@ -194,8 +196,8 @@ def _from_gymnasium(name: str) -> Environment:
             raise UserError(f"environment {name!r}: cannot import {module!r}: {error}") from None
     spec = gymnasium.registry.get(registered_name)
     if spec is None:
-        ids = [i for i in gymnasium.registry if _split(i)[0] not in TASKS]
-        known = [*TASKS, *(f"{task}-v5" for task in TASKS), *BRAX, *ids]
+        ids = [i for i in gymnasium.registry if _split(i)[0] not in OFFICIAL]
+        known = [*OFFICIAL, *(f"{task}-v5" for task in OFFICIAL), *BRAX, *ids]
         hint = suggest(name, known) or "; pes-rl envs lists the tasks"
         raise UserError(f"unknown environment {name!r}{hint}")
     return Environment(

@@ -26,18 +26,38 @@ class Transition(NamedTuple):
     unstable: np.ndarray
 
 
+class Gains(NamedTuple):
+    """What S env steps brought R particles, all [S, R]; after a particle's end it means nothing.
+
+    Attributes:
+      reward: float64.
+      terminated: bool, the task's own end (time limits are the runner's business).
+      unstable: bool, the simulation broke down and its numbers mean nothing.
+    """
+
+    reward: np.ndarray
+    terminated: np.ndarray
+    unstable: np.ndarray
+
+
 class Stretch(Protocol):
-    """A few env steps of R rows whose rewards are worked out at its end, which is cheaper."""
+    """A few env steps of R particles; what they gained is worked out at the end, which is cheaper.
+
+    Attributes:
+      length: env steps to take before it is settled.
+    """
+
+    length: int
 
     def step(self, action: np.ndarray) -> np.ndarray:
-        """Advance by one env step with actions [R, A]; observations [R, O]."""
+        """Advance by one env step with actions [R, A]; observations [R, O].
+
+        A particle whose episode is over steps on: what comes out then means nothing.
+        """
         ...
 
-    def settle(self) -> np.ndarray | None:
-        """Rewards [S, R] of the S steps taken.
-
-        None if a simulation broke down on the way: all rows are back where the stretch began.
-        """
+    def settle(self) -> Gains:
+        """What the steps brought, once all of them are taken."""
         ...
 
 
@@ -62,8 +82,8 @@ class Simulator(Protocol):
         """Advance ``rows`` (increasing indices [R]) by one env step with actions [R, A]."""
         ...
 
-    def stretch(self, rows: np.ndarray, length: int) -> Stretch | None:
-        """Begin up to ``length`` env steps of ``rows``; None where an episode may end by itself."""
+    def stretch(self, rows: np.ndarray, length: int) -> Stretch:
+        """Begin at most ``length`` env steps of ``rows``."""
         ...
 
     def state(self) -> dict[str, np.ndarray]:
@@ -73,3 +93,22 @@ class Simulator(Protocol):
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Continue from what `state` returned."""
         ...
+
+
+class SingleStep:
+    """A stretch of one env step, for simulators that work out what a step gained at once."""
+
+    length = 1
+
+    def __init__(self, simulator: Simulator, rows: np.ndarray):
+        self._simulator, self._rows = simulator, rows
+
+    def step(self, action: np.ndarray) -> np.ndarray:
+        """Advance by one env step; observations [R, O]."""
+        self._out = self._simulator.step(self._rows, action)
+        return self._out.observation
+
+    def settle(self) -> Gains:
+        """What the step brought."""
+        out = self._out
+        return Gains(out.reward[None], out.terminated[None], out.unstable[None])

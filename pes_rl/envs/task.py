@@ -39,8 +39,6 @@ class Task:
         the present state (for instance the x position). Taken after a reset and after each step.
       reward: ``(xp, model, before, data, action) -> (reward [...], terminated [...])`` where
         ``before`` is the tracked value before the step and ``action`` the clipped control applied.
-      deferred: for a task that never terminates, the fields that ``track`` and ``reward`` read: its
-        rewards may then be worked out for several steps at once. Empty: after every step.
     """
 
     name: str
@@ -57,4 +55,3 @@ class Task:
     reward: Callable[..., tuple[Array, Array]]
     fields: tuple[str, ...] = ()
     contact_forces: bool = False
-    deferred: tuple[str, ...] = ()

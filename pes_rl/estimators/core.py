@@ -23,11 +23,12 @@ import jax
 import jax.numpy as jnp
 
 from pes_rl import streams
+from pes_rl.estimators import clocks
+from pes_rl.estimators.clocks import Clocks
 from pes_rl.estimators.shaping import RunningScale, Shaping
 
 Array = jax.Array
 HostArray = Any  # a jax.Array, or np.ndarray from an engine on the host
-_FOREVER = jnp.iinfo(jnp.int32).max
 _LONG_DRAW = 1000  # parameters
 _DRAWN_AT_ONCE = 2**24  # numbers
 
@@ -149,17 +150,6 @@ def members(theta: Array, noise: Array, perturb_std: float) -> Array:
     return jnp.stack([theta + step, theta - step], axis=1)
 
 
-def first_limits(key: Array, num_pairs: int, segment_length: int, horizon: int) -> Array:
-    """Lengths [N] of the pairs' first episodes that spread their clocks over the horizon.
-
-    Stratified multiples of the segment length in a random order: truncations like any other, so
-    no burn-in is needed.
-    """
-    segments = -(-horizon // segment_length)
-    strata = (jnp.arange(num_pairs, dtype=jnp.int32) * segments) // num_pairs + 1
-    return jnp.minimum(jax.random.permutation(key, strata) * segment_length, horizon)
-
-
 def make_estimator(
     rule: NoiseRule,
     num_pairs: int,
@@ -183,8 +173,9 @@ def make_estimator(
     Raises:
       ValueError: the segment or the noise period does not fit the horizon.
     """
-    full_length = _FOREVER if horizon is None else horizon
-    _check_lengths(rule, segment_length, horizon)
+    longest = clocks.episode_length(segment_length, horizon)
+    if rule.period is not None and not segment_length <= rule.period <= longest:
+        raise ValueError(f"noise_period must be in {segment_length}..{horizon}, not {rule.period}")
 
     def init(key: Any, theta: Array) -> EstimatorState:
         if horizon is None and rule.period is None and theta.size > num_pairs:
@@ -192,11 +183,8 @@ def make_estimator(
                 f"{num_pairs} pairs that never draw again span {num_pairs} of {theta.size} "
                 "parameters; give a horizon, or noise with a period"
             )
-        limit = jnp.full(num_pairs, full_length, jnp.int32)
-        if staggered and horizon is not None:
-            stagger_key = jax.random.fold_in(key, streams.STAGGER)
-            limit = first_limits(stagger_key, num_pairs, segment_length, horizon)
-        return _fresh_state(key, theta, limit, rule.accumulate)
+        first = clocks.first_clocks(key, num_pairs, segment_length, horizon, staggered)
+        return _fresh_state(key, theta, first, rule.accumulate)
 
     def perturb(state: EstimatorState) -> tuple[Perturbation, EstimatorState]:
         restart = state.clock == 0
@@ -206,7 +194,8 @@ def make_estimator(
         if rule.accumulate:
             kept = jnp.where(restart[:, None], 0, accumulator)
             accumulator = jnp.where(draw[:, None], kept + noise, kept)
-        plan = Perturbation(noise, restart, _step_limit(state, segment_length))
+        limit = clocks.step_limit(_clocks(state), segment_length)
+        plan = Perturbation(noise, restart, limit)
         draws = state.draws + draw.astype(jnp.int32)
         return plan, state._replace(noise=noise, accumulator=accumulator, draws=draws)
 
@@ -221,30 +210,18 @@ def make_estimator(
         weight = state.accumulator if rule.accumulate else state.noise
         total = placement.weighted_sum(placement.here(delta).astype(weight.dtype), weight)
         grad = total / jnp.asarray(2 * perturb_std * count, weight.dtype)
-        clock = state.clock + _step_limit(state, segment_length)
-        over = segment.ended.all(axis=1) | (clock >= state.limit) | ~valid
-        state = state._replace(
-            clock=jnp.where(over, 0, clock),
-            limit=jnp.where(over, full_length, state.limit).astype(jnp.int32),
-            scale=scale,
-        )
+        over = jnp.logical_or(segment.ended.all(axis=1), ~valid)
+        after = clocks.advance(_clocks(state), segment_length, horizon, over)
+        state = state._replace(clock=after.clock, limit=after.limit, scale=scale)
         invalid = placement.gather(segment.invalid).sum(dtype=jnp.int32)
         return grad, state, Info(invalid, zero)
 
     return Estimator(init, perturb, gradient, segment_length, perturb_std)
 
 
-def _check_lengths(rule: NoiseRule, segment_length: int, horizon: int | None) -> None:
-    longest = _FOREVER if horizon is None else horizon
-    if not 0 < segment_length <= longest:
-        raise ValueError(f"segment_length must be in 1..{horizon}, not {segment_length}")
-    if rule.period is not None and not segment_length <= rule.period <= longest:
-        raise ValueError(f"noise_period must be in {segment_length}..{horizon}, not {rule.period}")
-
-
-def _fresh_state(key: Any, theta: Array, limit: Array, accumulate: bool) -> EstimatorState:
-    """All pairs before their first episode, which may last ``limit`` [N] env steps."""
-    num_pairs = limit.shape[0]
+def _fresh_state(key: Any, theta: Array, first: Clocks, accumulate: bool) -> EstimatorState:
+    """All pairs before their first episode, whose clocks are ``first``."""
+    num_pairs = first.clock.size
     zeros = jnp.zeros((num_pairs, theta.size), theta.dtype)
     return EstimatorState(
         key=jax.random.key_data(jax.random.fold_in(key, streams.NOISE)),
@@ -252,8 +229,8 @@ def _fresh_state(key: Any, theta: Array, limit: Array, accumulate: bool) -> Esti
         noise=zeros,
         accumulator=zeros if accumulate else zeros[:, :0],
         draws=jnp.zeros(num_pairs, jnp.int32),
-        clock=jnp.zeros(num_pairs, jnp.int32),
-        limit=limit,
+        clock=first.clock,
+        limit=first.limit,
         scale=RunningScale.empty(),
     )
 
@@ -294,6 +271,5 @@ def _draw_noise(state: EstimatorState, draw: Array) -> Array:
     return jax.lax.platform_dependent(cpu=lambda: by(on_cpu), default=lambda: by(elsewhere))
 
 
-def _step_limit(state: EstimatorState, segment_length: int) -> Array:
-    """Env steps [N] of the next segment: shorter where the episode is cut before its end."""
-    return jnp.minimum(segment_length, state.limit - state.clock).astype(jnp.int32)
+def _clocks(state: EstimatorState) -> Clocks:
+    return Clocks(state.clock, state.limit)

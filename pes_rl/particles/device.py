@@ -21,8 +21,9 @@ from pes_rl.envs.jax_environment import JaxEnvironment
 from pes_rl.estimators.core import Perturbation, Segment
 from pes_rl.particles.paired import PairedNumpy, paired_weights
 from pes_rl.particles.problem import stream_keys
-from pes_rl.particles.statistics import Affine
+from pes_rl.particles.rollout import Rollout
 from pes_rl.policies import Policy
+from pes_rl.policies.normalizer import Affine
 
 Array = jax.Array
 
@@ -47,32 +48,19 @@ class PopulationState(NamedTuple):
     ended: Array
 
 
-class Unrolled(NamedTuple):
-    """One segment.
-
-    Attributes:
-      segment: what the estimator needs; the loss is minus the shifted reward.
-      first: [N, O] sums over a pair's live steps of its observations' deviations from the
-        normaliser's shift; [N, 0] if not watched.
-      second: [N, O] sums of the squares of these deviations.
-    """
-
-    segment: Segment
-    first: Array
-    second: Array
-
-
-class Population(NamedTuple):
+class DevicePopulation(NamedTuple):
     """Two pure functions.
 
     Attributes:
       init: ``(dtype) -> state`` of N pairs that have not begun an episode.
-      unroll: ``(key data, theta [P], plan, state, affine) -> (Unrolled, state)`` for any subset
+      unroll: ``(key data, theta [P], plan, state, affine) -> (Rollout, state)`` for any subset
         of the pairs.
     """
 
     init: Callable[[Any], PopulationState]
-    unroll: Callable[..., tuple[Unrolled, PopulationState]]
+    unroll: Callable[
+        [Array, Array, Perturbation, PopulationState, Affine], tuple[Rollout, PopulationState]
+    ]
 
 
 def make_population(
@@ -83,10 +71,10 @@ def make_population(
     perturb_std: float,
     *,
     reward_shift: float = 0.0,
-    watch: bool = True,
+    observe: bool = True,
     chunk: int | None = None,
     dtype: Any = None,
-) -> Population:
+) -> DevicePopulation:
     """A population of ``num_pairs`` pairs.
 
     Args:
@@ -96,7 +84,7 @@ def make_population(
       segment_length: K, env steps of one segment at most.
       perturb_std: sigma.
       reward_shift: subtracted from every reward.
-      watch: collect the statistics of what live particles observe.
+      observe: collect the statistics of what live particles observe.
       chunk: unroll this many pairs at a time (a divisor of the pairs given to ``unroll``).
       dtype: of the policy's matrix products; theta's if not given.
     """
@@ -126,9 +114,9 @@ def make_population(
 
     def segment(key: Array, theta: Array, plan: Perturbation, state: PopulationState, norm: Affine):
         weights = paired_weights(policy, theta, plan.noise, perturb_std, dtype)
-        step = make_step(environment, policy, weights, norm, reward_shift, watch)
+        step = make_step(environment, policy, weights, norm, reward_shift, observe)
         state = restarted(key, plan.restart, state)
-        tally = _Tally.zeros(state.observation, watch)
+        tally = _Tally.zeros(state.observation, observe)
         loop = state._replace(environment=_flat(state.environment)), tally
 
         def body(loop, j):
@@ -139,7 +127,7 @@ def make_population(
         result = Segment(
             jnp.where(tally.invalid, 0, -tally.reward), tally.steps, state.ended, tally.invalid
         )
-        return Unrolled(result, tally.first, tally.second), state
+        return Rollout(result, tally.first, tally.second), state
 
     def unroll(key: Array, theta: Array, plan: Perturbation, state: PopulationState, norm: Affine):
         share = state.pair.size
@@ -150,7 +138,7 @@ def make_population(
         out = jax.lax.map(lambda part: segment(key, theta, part[0], part[1], norm), split)
         return jax.tree.map(lambda x: x.reshape(share, *x.shape[2:]), out)
 
-    return Population(init, unroll)
+    return DevicePopulation(init, unroll)
 
 
 class _Tally(NamedTuple):
@@ -163,9 +151,9 @@ class _Tally(NamedTuple):
     second: Array
 
     @classmethod
-    def zeros(cls, observation: Array, watch: bool) -> _Tally:
+    def zeros(cls, observation: Array, observe: bool) -> _Tally:
         particles, kind = observation.shape[:2], observation.dtype
-        sums = jnp.zeros((len(observation), observation.shape[2] if watch else 0), kind)
+        sums = jnp.zeros((len(observation), observation.shape[2] if observe else 0), kind)
         count, flag = jnp.zeros(particles, jnp.int32), jnp.zeros(particles, bool)
         return cls(jnp.zeros(particles, kind), count, flag, sums, sums)
 
@@ -176,7 +164,7 @@ def make_step(
     weights: tuple[Any, ...],
     norm: Affine,
     reward_shift: float,
-    watch: bool,
+    observe: bool,
 ) -> Callable[..., tuple[PopulationState, _Tally]]:
     """``(state, tally, allowed bool [N]) -> (state, tally)``: one env step of all particles.
 
@@ -188,13 +176,13 @@ def make_step(
     def step(state: PopulationState, tally: _Tally, allowed: Array):
         live = ~state.ended & allowed[:, None]
         seen = state.observation
-        output, hidden = policy.apply(numpy, weights, norm.normalize(seen), state.hidden)
+        output, hidden = policy.apply(numpy, weights, norm.normalize(jnp, seen), state.hidden)
         action = environment.action.to_action(jnp, output)
         inner, out = advance(state.environment, _flat(action))
         observation, reward, terminated = _pairs(out)
         sound = jnp.isfinite(reward) & jnp.isfinite(observation).all(axis=-1)
         counted = reward.astype(tally.reward.dtype) - reward_shift
-        if watch:
+        if observe:
             deviation = jnp.where(live[..., None], seen - norm.shift, 0)
             tally = tally._replace(
                 first=tally.first + deviation.sum(axis=1),

@@ -1,11 +1,16 @@
-"""Lift a JAX problem written for one particle to a population of antithetic pairs.
+"""Unroll a JAX problem that is written for one particle, for one particle and for N pairs of them.
 
-The problem is `pes_rl.problems.Problem`. Both members of a pair get the same keys: common random
-numbers.
+The problem is `pes_rl.problems.Problem`. An episode begins and is cut at segment boundaries only: a
+particle that terminates is absorbing, which means that its carry stands still and adds no loss
+until it is restarted. A non-finite loss marks the particle invalid and ends it.
+
+`begin` and `unroll` say this for one particle. `lift` maps them over antithetic pairs, and the
+methods of `pes_rl.unrolled` differentiate them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -21,7 +26,16 @@ Array = jax.Array
 
 
 class ParticleState(NamedTuple):
-    """Carries of all members [N, 2, ...], their ended flags [N, 2]; number and counters [N]."""
+    """What lasts from one segment to the next, of one particle, of N, or of N pairs.
+
+    Attributes:
+      key: key data of all random streams; it has no leading axis.
+      pair: int32 [N], numbers that random numbers are keyed by, shared by the members of a pair.
+      carry: the problem's, leaves [N, ...] or [N, 2, ...].
+      ended: bool [N] or [N, 2], whether the particle has terminated in its present episode.
+      episodes: int32 [N], episodes begun so far.
+      steps: int32 [N], steps made so far, those of ended particles included.
+    """
 
     key: Array
     pair: Array
@@ -31,96 +45,149 @@ class ParticleState(NamedTuple):
     steps: Array
 
 
-class Runner(NamedTuple):
-    """``init(key, theta) -> state`` and ``unroll(theta, plan, state) -> (segment, state)``."""
+# The axes that `jax.vmap` maps: that of N particles or pairs, and that of a pair's two members.
+EACH: Any = ParticleState._make((None, 0, 0, 0, 0, 0))
+_MEMBERS: Any = ParticleState._make((None, None, 0, 0, None, None))
 
-    init: Any
-    unroll: Any
+
+class Runner(NamedTuple):
+    """Two pure functions of a population of N pairs.
+
+    Attributes:
+      init: ``(key, theta) -> state``, of pairs that have yet to be restarted.
+      unroll: ``(theta, plan, state) -> (segment, state)``.
+    """
+
+    init: Callable[[Any, Array], ParticleState]
+    unroll: Callable[[Array, Perturbation, ParticleState], tuple[Segment, ParticleState]]
+
+
+def stream_of(key: Array, stream: int, pair: Array) -> Array:
+    """The key of one of `pes_rl.streams` for one pair, still to be folded with a counter.
+
+    It follows from the pair's number, so placement does not matter.
+    """
+    return jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(key), stream), pair)
 
 
 def stream_keys(key: Array, stream: int, counter: Array, pair: Array | None = None) -> Array:
-    """Keys [N] of one stream, by pair and by its counter [N], so placement does not matter.
+    """Keys [N] of one stream for the pairs numbered ``pair`` [N] at their counters [N].
 
-    ``pair`` holds the pairs' numbers [N]; 0, 1, 2, ... where it is not given.
+    The pairs' numbers are 0, 1, 2, ... where they are not given.
     """
     if pair is None:
         pair = jnp.arange(counter.size, dtype=jnp.int32)
-    base = jax.random.fold_in(jax.random.wrap_key_data(key), stream)
-    one = jax.vmap(lambda i, c: jax.random.fold_in(jax.random.fold_in(base, i), c))
+    one = jax.vmap(lambda i, c: jax.random.fold_in(stream_of(key, stream, i), c))
     return one(pair, counter)
 
 
-def lift(problem: Problem, num_pairs: int, segment_length: int, perturb_std: float) -> Runner:
-    """Vectorise a problem over N pairs and scan it over segments of K steps.
+def reset_key(particle: ParticleState) -> Array:
+    """The key of one particle's next start state."""
+    key = stream_of(particle.key, streams.RESET, particle.pair)
+    return jax.random.fold_in(key, particle.episodes)
 
-    A member that terminates is absorbing: its carry stands still and it adds no loss until both
-    members of its pair restart. A non-finite loss marks the member invalid and ends it.
+
+def not_begun(key: Any, carry: Carry, shape: tuple[int, ...]) -> ParticleState:
+    """Particles [N] or [N, 2] that have yet to begin an episode, given any one particle's carry."""
+    zeros = jnp.zeros(shape[0], jnp.int32)
+    return ParticleState(
+        key=jax.random.key_data(key),
+        pair=jnp.arange(shape[0], dtype=jnp.int32),
+        carry=jax.tree.map(lambda x: jnp.broadcast_to(x, (*shape, *jnp.shape(x))), carry),
+        ended=jnp.zeros(shape, bool),
+        episodes=zeros,
+        steps=zeros,
+    )
+
+
+def begin(
+    problem: Problem, key: Any, theta: Array, restart: Array, particle: ParticleState
+) -> ParticleState:
+    """One particle in a new episode where ``restart`` (bool) asks for it, as it was elsewhere."""
+
+    def either(new: Array, old: Array) -> Array:
+        return jnp.where(restart, new, old)
+
+    return particle._replace(
+        carry=jax.tree.map(either, problem.init(key, theta), particle.carry),
+        ended=particle.ended & ~restart,
+        episodes=particle.episodes + restart.astype(jnp.int32),
+    )
+
+
+def unroll(
+    problem: Problem,
+    segment_length: int,
+    theta: Array,
+    step_limit: Array,
+    particle: ParticleState,
+    drawn: Any = streams.ENVIRONMENT,
+) -> tuple[Segment, ParticleState]:
+    """One particle's next segment.
+
+    Args:
+      problem: steps the particle.
+      segment_length: K.
+      theta: [P], what it runs with.
+      step_limit: int32, steps after which the segment is cut, at most K.
+      particle: at its start.
+      drawn: the stream that the key of a step is from, or a tree of streams for a tree of keys.
+
+    Returns:
+      The segment, each of its fields a scalar, and the particle after it.
     """
-    start_all = jax.vmap(jax.vmap(problem.init, (None, 0)), (0, 0))
-    advance_all = jax.vmap(jax.vmap(problem.step, (None, 0, 0)), (0, 0, 0))
+    own = jax.tree.map(lambda stream: stream_of(particle.key, stream, particle.pair), drawn)
+
+    def one_step(loop: tuple[Carry, Segment], j: Array):
+        carry, sofar = loop
+        live = ~sofar.ended & (j < step_limit)
+        key = jax.tree.map(lambda base: jax.random.fold_in(base, particle.steps + j), own)
+        after, out = problem.step(key, theta, carry)
+        bad = live & ~jnp.isfinite(out.loss)
+        sofar = Segment(
+            loss=sofar.loss + jnp.where(live & ~bad, out.loss, 0),
+            steps=sofar.steps + live.astype(jnp.int32),
+            ended=sofar.ended | (live & out.done) | bad,
+            invalid=sofar.invalid | bad,
+        )
+        carry = jax.tree.map(lambda new, old: jnp.where(live, new, old), after, carry)
+        return (carry, sofar), None
+
+    zero, no = jnp.zeros((), theta.dtype), jnp.zeros((), bool)
+    loop = particle.carry, Segment(zero, jnp.zeros((), jnp.int32), particle.ended, no)
+    j = jnp.arange(segment_length, dtype=jnp.int32)
+    (carry, segment), _ = jax.lax.scan(one_step, loop, j)
+    steps = particle.steps + segment_length
+    return segment, particle._replace(carry=carry, ended=segment.ended, steps=steps)
+
+
+def lift(problem: Problem, num_pairs: int, segment_length: int, perturb_std: float) -> Runner:
+    """Vectorise a problem over N antithetic pairs.
+
+    Both members of a pair get the same keys: common random numbers.
+    """
+
+    def begin_one(theta: Array, restart: Array, particle: ParticleState) -> ParticleState:
+        return begin(problem, reset_key(particle), theta, restart, particle)
+
+    def unroll_one(theta: Array, step_limit: Array, particle: ParticleState):
+        return unroll(problem, segment_length, theta, step_limit, particle)
+
+    begin_pair = jax.vmap(begin_one, (0, None, _MEMBERS), _MEMBERS)
+    unroll_pair = jax.vmap(unroll_one, (0, None, _MEMBERS), (0, _MEMBERS))
+    begin_all = jax.vmap(begin_pair, (0, 0, EACH), EACH)
+    unroll_all = jax.vmap(unroll_pair, (0, 0, EACH), (0, EACH))
 
     def init(key: Any, theta: Array) -> ParticleState:
         check_problem(problem, theta)
-        zeros = jnp.zeros(num_pairs, jnp.int32)
-        state = ParticleState(
-            key=jax.random.key_data(key),
-            pair=jnp.arange(num_pairs, dtype=jnp.int32),
-            carry=None,
-            ended=jnp.zeros((num_pairs, 2), bool),
-            episodes=zeros,
-            steps=zeros,
-        )
-        blank = start_all(
-            stream_keys(state.key, streams.RESET, zeros, state.pair),
-            jnp.broadcast_to(theta, (num_pairs, 2, theta.size)),
-        )
-        return state._replace(carry=blank)
+        return not_begun(key, problem.init(key, theta), (num_pairs, 2))
 
-    def unroll(theta: Array, plan: Perturbation, state: ParticleState):
+    def unroll_segment(theta: Array, plan: Perturbation, state: ParticleState):
         particles = members(theta, plan.noise, perturb_std)
-
-        def restarted() -> Carry:
-            fresh = start_all(
-                stream_keys(state.key, streams.RESET, state.episodes, state.pair), particles
-            )
-            return _where(plan.restart[:, None], fresh, state.carry)
-
         # Starting an episode can cost as much as many steps (a network's weights are drawn), and
         # in lock-step most segments start none.
-        carry = jax.lax.cond(plan.restart.any(), restarted, lambda: state.carry)
-        state = state._replace(
-            carry=carry,
-            ended=state.ended & ~plan.restart[:, None],
-            episodes=state.episodes + plan.restart.astype(jnp.int32),
-        )
+        some = plan.restart.any()
+        state = jax.lax.cond(some, lambda: begin_all(particles, plan.restart, state), lambda: state)
+        return unroll_all(particles, plan.step_limit, state)
 
-        def one_step(loop, j):
-            state, loss, steps, invalid = loop
-            live = ~state.ended & (j < plan.step_limit)[:, None]
-            step_keys = stream_keys(state.key, streams.ENVIRONMENT, state.steps, state.pair)
-            carry, out = advance_all(step_keys, particles, state.carry)
-            bad = live & ~jnp.isfinite(out.loss)
-            loss = loss + jnp.where(live & ~bad, out.loss, 0)
-            state = state._replace(
-                carry=_where(live, carry, state.carry),
-                ended=state.ended | (live & out.done) | bad,
-                steps=state.steps + 1,
-            )
-            return (state, loss, steps + live.astype(jnp.int32), invalid | bad), None
-
-        blank = jnp.zeros((num_pairs, 2))
-        loop = (state, blank.astype(theta.dtype), blank.astype(jnp.int32), blank.astype(bool))
-        loop, _ = jax.lax.scan(one_step, loop, jnp.arange(segment_length, dtype=jnp.int32))
-        state, loss, steps, invalid = loop
-        return Segment(loss, steps, state.ended, invalid), state
-
-    return Runner(init, unroll)
-
-
-def _where(mask: Array, new: Any, old: Any) -> Any:
-    """Choose between two trees of arrays [N, 2, ...] by a mask [N, 2] or [N, 1]."""
-
-    def pick(a: Array, b: Array) -> Array:
-        return jnp.where(mask.reshape(*mask.shape, *(1,) * (a.ndim - 2)), a, b)
-
-    return jax.tree.map(pick, new, old)
+    return Runner(init, unroll_segment)

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from pes_rl import streams
 from pes_rl.envs.jax_environment import JaxEnvironment
-from pes_rl.particles.statistics import Affine
 from pes_rl.policies import Policy
+from pes_rl.policies.normalizer import Affine
 
 Array = jax.Array
 
@@ -52,7 +52,7 @@ def make_scorer(
         weights = policy.unpack(theta)
 
         def step(now: _Episodes) -> _Episodes:
-            seen = norm.normalize(now.observation)
+            seen = norm.normalize(jnp, now.observation)
             output, hidden = policy.apply(jnp, weights, seen, now.hidden)
             action = environment.action.to_action(jnp, output)
             state, out = jax.vmap(environment.step)(now.environment, action)

@@ -1,8 +1,8 @@
 """Numbers that outgrow a float32 inside a program: counts of env steps, observation statistics.
 
-The observation normaliser of `pes_rl.policies` merges in float64 on the host. Here mean and
-variance are moved towards those of a segment by its share of all observations, which stays sound in
-float32 however many there have been: a share too small to matter changes neither of the two.
+Mean and variance are moved towards those of a segment by its share of all observations, which stays
+sound in float32 however many there have been: a share too small to matter changes neither of the
+two. A saved policy keeps a `pes_rl.policies.Normalizer` in float64.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pes_rl.policies import Normalizer
-from pes_rl.policies.normalizer import BOUND, VARIANCE_FLOOR
+from pes_rl.policies.normalizer import BOUND, VARIANCE_FLOOR, Affine, Normalizer
 
 Array = jax.Array
 
@@ -42,18 +41,6 @@ class Count(NamedTuple):
 
     def __int__(self) -> int:
         return (int(self.high) << 32) + int(self.low)
-
-
-class Affine(NamedTuple):
-    """``clip((observation - shift) * scale, -bound, bound)`` with shift and scale [O]."""
-
-    shift: Array
-    scale: Array
-    bound: Array
-
-    def normalize(self, observation: Array) -> Array:
-        """Policy inputs [..., O] of observations [..., O]."""
-        return jnp.clip((observation - self.shift) * self.scale, -self.bound, self.bound)
 
 
 class Statistics(NamedTuple):
@@ -95,8 +82,3 @@ class Statistics(NamedTuple):
         total = int(self.total)
         mean, variance = (np.asarray(x, np.float64) for x in (self.mean, self.variance))
         return Normalizer(total, mean, variance * total)
-
-
-def identity(observation_size: int) -> Affine:
-    """Leaves observations as they are: normalisation switched off."""
-    return Affine(jnp.zeros(observation_size), jnp.ones(observation_size), jnp.asarray(jnp.inf))

@@ -1,16 +1,12 @@
-"""Observation in, action out: the arithmetic that training and saved policies share."""
+"""From an observation to an action: the arithmetic that training and saved policies share."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from pes_rl.policies import Policy
 from pes_rl.policies.action import ActionSpec
 from pes_rl.policies.normalizer import Affine
-
-Array = Any
+from pes_rl.policies.protocol import Array, Policy
 
 
 def act(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-Array = Any
+from pes_rl.policies.protocol import Activation, Array, Graph
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,18 @@ class GRU:
     observation_size: int
     action_size: int
     hidden_size: int = 32
+
+    @classmethod
+    def make(
+        cls,
+        observation_size: int,
+        action_size: int,
+        hidden_sizes: tuple[int, ...],
+        activation: Activation,
+    ) -> GRU:
+        """The policy of these sizes; the one hidden size is that of its state."""
+        del activation
+        return cls(observation_size, action_size, hidden_sizes[0])
 
     @property
     def state_size(self) -> int:
@@ -54,8 +66,10 @@ class GRU:
             offset += size
         return tuple(views)
 
-    def apply(self, xp: Any, weights: tuple[Array, ...], x: Array, state: Array) -> tuple:
-        """Actions [..., A] and new hidden state [..., H] from observations and hidden state."""
+    def apply(
+        self, xp: Any, weights: tuple[Array, ...], x: Array, state: Array
+    ) -> tuple[Array, Array]:
+        """Outputs [..., A] and new state [..., H] of normalised observations [..., O] and state."""
         W, U, b, V, c = weights
         H = self.hidden_size
         drive = xp.matmul(W, x[..., None])[..., 0] + b
@@ -65,3 +79,20 @@ class GRU:
         n = xp.tanh(drive[..., 2 * H :] + r * recur[..., 2 * H :])
         state = (1 - z) * n + z * state
         return xp.matmul(V, state[..., None])[..., 0] + c, state
+
+    def onnx(self, weights: tuple[np.ndarray, ...]) -> Graph:
+        """The network of `apply` as ONNX's GRU over a sequence of one step."""
+        H = self.hidden_size
+        order = np.r_[H : 2 * H, :H, 2 * H : 3 * H]  # z, r, n in ONNX
+        W, U, b = (array[order] for array in weights[:3])
+        lines = [
+            "sequence = Unsqueeze (x0, first)",
+            "before = Unsqueeze (state, first)",
+            f"all, after = GRU <hidden_size = {H}, linear_before_reset = 1>"
+            ' (sequence, W, U, b, "", before)',
+            "next_state = Squeeze (after, first)",
+            "output = Gemm <transB = 1> (next_state, V, c)",
+        ]
+        bias = np.concatenate([b, np.zeros_like(b)])  # the second would be inside r * (U h + .)
+        arrays = {"W": W[None], "U": U[None], "b": bias[None], "V": weights[3], "c": weights[4]}
+        return Graph(lines, {**arrays, "first": np.array([0])})

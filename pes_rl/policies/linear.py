@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-Array = Any
+from pes_rl.policies.protocol import Activation, Array, Graph
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,18 @@ class Linear:
     observation_size: int
     action_size: int
     state_size: int = 0
+
+    @classmethod
+    def make(
+        cls,
+        observation_size: int,
+        action_size: int,
+        hidden_sizes: tuple[int, ...],
+        activation: Activation,
+    ) -> Linear:
+        """The policy of these sizes; it has no hidden layer."""
+        del hidden_sizes, activation
+        return cls(observation_size, action_size)
 
     @property
     def num_params(self) -> int:
@@ -32,7 +44,13 @@ class Linear:
         """Weight matrix [..., A, O] as a view of theta [..., P]."""
         return (theta.reshape(*theta.shape[:-1], self.action_size, self.observation_size),)
 
-    def apply(self, xp: Any, weights: tuple[Array, ...], x: Array, state: Array) -> tuple:
-        """Actions [..., A] for normalised observations ``x`` [..., O]; ``state`` is passed on."""
+    def apply(
+        self, xp: Any, weights: tuple[Array, ...], x: Array, state: Array
+    ) -> tuple[Array, Array]:
+        """Outputs [..., A] of normalised observations ``x`` [..., O]; ``state`` is passed on."""
         (matrix,) = weights
         return xp.matmul(matrix, x[..., None])[..., 0], state
+
+    def onnx(self, weights: tuple[np.ndarray, ...]) -> Graph:
+        """The network of `apply` as lines of ONNX."""
+        return Graph(["output = Gemm <transB = 1> (x0, w0)"], {"w0": weights[0]})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-Array = Any
+from pes_rl.policies.protocol import Activation, Array, Graph
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,19 @@ class MLP:
     observation_size: int
     action_size: int
     hidden_sizes: tuple[int, ...] = (64, 64)
-    activation: Literal["tanh", "relu"] = "tanh"
+    activation: Activation = "tanh"
     state_size: int = 0
+
+    @classmethod
+    def make(
+        cls,
+        observation_size: int,
+        action_size: int,
+        hidden_sizes: tuple[int, ...],
+        activation: Activation,
+    ) -> MLP:
+        """The policy of these sizes, one hidden layer for each of ``hidden_sizes``."""
+        return cls(observation_size, action_size, hidden_sizes, activation)
 
     @property
     def _shapes(self) -> list[tuple[int, int]]:
@@ -50,11 +61,23 @@ class MLP:
             offset += out
         return tuple(views)
 
-    def apply(self, xp: Any, weights: tuple[Array, ...], x: Array, state: Array) -> tuple:
-        """Actions [..., A] for normalised observations ``x`` [..., O]; ``state`` is passed on."""
+    def apply(
+        self, xp: Any, weights: tuple[Array, ...], x: Array, state: Array
+    ) -> tuple[Array, Array]:
+        """Outputs [..., A] of normalised observations ``x`` [..., O]; ``state`` is passed on."""
         last = len(weights) // 2 - 1
         for i in range(last + 1):
             x = xp.matmul(weights[2 * i], x[..., None])[..., 0] + weights[2 * i + 1]
             if i < last:
                 x = xp.tanh(x) if self.activation == "tanh" else xp.maximum(x, 0)
         return x, state
+
+    def onnx(self, weights: tuple[np.ndarray, ...]) -> Graph:
+        """The network of `apply` as lines of ONNX."""
+        activation, last = {"tanh": "Tanh", "relu": "Relu"}[self.activation], len(weights) // 2 - 1
+        lines = []
+        for i in range(last):
+            lines += [f"h{i} = Gemm <transB = 1> (x{i}, w{2 * i}, w{2 * i + 1})"]
+            lines += [f"x{i + 1} = {activation} (h{i})"]
+        lines += [f"output = Gemm <transB = 1> (x{last}, w{2 * last}, w{2 * last + 1})"]
+        return Graph(lines, {f"w{i}": array for i, array in enumerate(weights)})

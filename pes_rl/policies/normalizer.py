@@ -6,7 +6,7 @@ segments only; within a segment they are frozen.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,11 +15,18 @@ VARIANCE_FLOOR = 1e-8
 
 
 class Affine(NamedTuple):
-    """What is done to an observation: ``clip((obs - shift) * scale, -bound, bound)``."""
+    """What is done to an observation: ``clip((obs - shift) * scale, -bound, bound)``.
 
-    shift: np.ndarray
-    scale: np.ndarray
-    bound: float
+    ``shift`` and ``scale`` are [O], arrays of NumPy or of JAX.
+    """
+
+    shift: Any
+    scale: Any
+    bound: Any
+
+    def normalize(self, xp: Any, observation: Any) -> Any:
+        """Policy inputs [..., O] of observations [..., O], arrays of the namespace ``xp``."""
+        return xp.clip((observation - self.shift) * self.scale, -self.bound, self.bound)
 
     @classmethod
     def identity(cls, observation_size: int) -> Affine:

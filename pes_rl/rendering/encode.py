@@ -27,7 +27,7 @@ _GIF_FILTER = "[0:v]scale={}[v];[v][1:v]paletteuse=dither=none:diff_mode=rectang
 def write_mp4(
     path: Path, pictures: Iterable[np.ndarray], size: tuple[int, int], fps: float
 ) -> None:
-    """H.264 video of ``size`` (width, height; even) at ``fps`` pictures a second."""
+    """Write an H.264 video of ``size`` (width, height; even) at ``fps`` pictures a second."""
     _encode(path, pictures, fps, ["-vf", _MP4_FILTER.format(_colons(size)), *_MP4])
 
 
@@ -38,7 +38,7 @@ def write_gif(
     size: tuple[int, int],
     fps: float,
 ) -> None:
-    """Endlessly repeated GIF in one palette, made from a few ``samples`` of the pictures."""
+    """Write an endlessly repeated GIF, its palette made from a few ``samples`` of the pictures."""
     with tempfile.TemporaryDirectory() as folder:
         palette = Path(folder) / "palette.png"
         picture = ["-frames:v", "1", "-update", "1", "-f", "image2", "-c:v", "png"]
@@ -48,7 +48,7 @@ def write_gif(
 
 
 def write_png(path: Path, picture: np.ndarray, size: tuple[int, int]) -> None:
-    """One picture."""
+    """Write one picture of ``size`` (width, height)."""
     scaled = ["-vf", f"scale={_colons(size)}", "-frames:v", "1", "-update", "1"]
     _encode(path, [picture], 1, [*scaled, "-f", "image2", "-c:v", "png"])
 
@@ -93,7 +93,7 @@ def _ffmpeg() -> str:
 
 @contextlib.contextmanager
 def _running(command: list[str], log: IO[bytes]) -> Iterator[subprocess.Popen]:
-    """A process that does not outlive this block."""
+    """Start ``command`` for the duration of this block, and end it with the block."""
     # Its own session: Ctrl-C is for this process, which then ends it.
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True

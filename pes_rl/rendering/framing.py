@@ -34,8 +34,9 @@ class Motion:
 
 
 def first_view(motion: Motion, center: np.ndarray, extent: float) -> dict[str, Any]:
-    """Keys ``center``, ``half``, ``radius``, ``azimuth``, ``elevation`` and ``follow``.
+    """The camera's first position, as the page reads it.
 
+    Keys are ``center``, ``half``, ``radius``, ``azimuth``, ``elevation`` and ``follow``:
     ``half`` [3] is half the size of the box to be seen, ``radius`` that of the ball around it;
     angles are in degrees. A robot that travels is followed. Otherwise the view shows the room that
     everything uses, with what is built around it; ``center`` and ``extent`` serve a model where

@@ -1,4 +1,4 @@
-"""What both ways of showing an episode measure: where shapes are, and smooth paths past them."""
+"""Geometry that pages and pictures share: boxes around shapes, and smoothed paths."""
 
 from __future__ import annotations
 

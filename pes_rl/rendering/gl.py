@@ -10,7 +10,7 @@ import importlib
 import os
 import sys
 import warnings
-from typing import Any
+from typing import Protocol
 
 from pes_rl.errors import UserError
 
@@ -22,7 +22,17 @@ _ALIASES = {"glx": "glfw", "wgl": "glfw"}
 _SYSTEM_LIBRARIES = {"linux": ("egl", "osmesa", "glfw"), "darwin": ("cgl", "glfw")}
 
 
-def open_context(width: int, height: int) -> Any:
+class Context(Protocol):
+    """An OpenGL context of MuJoCo's for any of its libraries."""
+
+    def make_current(self) -> None:
+        """Draw into this context from now on."""
+
+    def free(self) -> None:
+        """Give it back."""
+
+
+def open_context(width: int, height: int) -> Context:
     """A current OpenGL context for offscreen drawing; call its ``free`` when done.
 
     Without ``MUJOCO_GL``, Linux draws through EGL, which needs no display and uses a GPU if there
@@ -30,11 +40,11 @@ def open_context(width: int, height: int) -> Any:
     """
     reasons = []
     for library in _libraries():
-        context = None
+        context: Context | None = None
         try:
             with warnings.catch_warnings():  # GLFW says what is missing twice
                 warnings.simplefilter("ignore")
-                context = importlib.import_module(f"mujoco.{library}").GLContext(width, height)
+                context = _make_context(library, width, height)
                 context.make_current()
             return context
         except Exception as error:  # the libraries raise whatever they meet first
@@ -44,8 +54,12 @@ def open_context(width: int, height: int) -> Any:
     raise missing("; ".join(reasons))
 
 
+def _make_context(library: str, width: int, height: int) -> Context:
+    return importlib.import_module(f"mujoco.{library}").GLContext(width, height)
+
+
 def missing(reason: str) -> UserError:
-    """The error of a machine that cannot draw."""
+    """The UserError of a machine that cannot draw, with what to install."""
     return UserError(
         f"cannot draw without OpenGL ({reason}); install it with "
         f"`apt-get install {_PACKAGES}`, or write a page, which needs none: --out FILE.html"

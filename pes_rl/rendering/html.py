@@ -21,7 +21,7 @@ import numpy as np
 
 from pes_rl.errors import UserError
 from pes_rl.rendering.scene import describe_scene, pack
-from pes_rl.storage.run_folder import plain, write_text_atomic
+from pes_rl.storage.files import plain, write_text_atomic
 
 if TYPE_CHECKING:
     from pes_rl.rendering.recording import Recording

@@ -76,7 +76,7 @@ def _show(recording: Recording, shot: Shot) -> None:
 
 @contextlib.contextmanager
 def _window(model: Any, data: Any) -> Iterator[Any]:
-    """MuJoCo's viewer, whose thread has ended when this block has."""
+    """Open MuJoCo's viewer for this block; its thread has ended when the block has."""
     import mujoco.viewer
 
     _require_windows()

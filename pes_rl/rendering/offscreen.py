@@ -42,7 +42,7 @@ def pictures(
 
 
 class _Studio(contextlib.AbstractContextManager):
-    """An OpenGL context with the model in it.
+    """Draws the frames of a recording in an OpenGL context of its own.
 
     ``mujoco.Renderer`` is tied to the OpenGL library that was chosen when MuJoCo was imported.
     """

@@ -195,7 +195,7 @@ def _with_progress(drawn: Iterator[np.ndarray], total: int, label: str) -> Itera
 
 @contextlib.contextmanager
 def _placed(out: Path) -> Iterator[None]:
-    """The folder of ``out`` exists and can be written to; if this block fails, as it was before."""
+    """Create the folder of ``out`` for this block, and remove it again if the block fails."""
     import tempfile
 
     folder = out.parent

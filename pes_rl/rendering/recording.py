@@ -7,14 +7,14 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from pes_rl.envs.packages import import_mujoco
 from pes_rl.errors import UserError
 from pes_rl.runtime import single_threaded_math
-from pes_rl.storage.policy import SavedPolicy
+from pes_rl.storage.saved_policy import SavedPolicy
 
 if TYPE_CHECKING:
     import gymnasium
@@ -88,7 +88,7 @@ def _record_poses(policy: SavedPolicy, env: gymnasium.Env, episode_seed: int) ->
 
 
 def _record_brax(policy: SavedPolicy, episode_seed: int) -> Recording:
-    """Every pipeline of Brax keeps MuJoCo's coordinates of the model it was made from."""
+    """Record poses on Brax, whose pipelines all keep MuJoCo's coordinates of their model."""
     from pes_rl.envs.brax_engine import brax_model
     from pes_rl.evaluation import own_episodes
 
@@ -122,7 +122,8 @@ def _record_images(policy: SavedPolicy, env: gymnasium.Env, episode_seed: int) -
     return _finish(policy, None, none, none, rewards, dt, images, episode_seed)
 
 
-def _photograph(env: gymnasium.Env, file: Any) -> tuple[int, ...]:
+def _photograph(env: gymnasium.Env, file: IO[bytes]) -> tuple[int, ...]:
+    """Append a picture of the environment to ``file``; returns its shape [H, W, 3]."""
     import gymnasium
 
     name = env.spec.id if env.spec else "the environment"
@@ -161,15 +162,15 @@ def _finish(
 
 
 def _estimator(policy_folder: Path) -> str | None:
-    """What trained the policy, by the card beside it or the run (RUN/policy/best) around it."""
+    """The estimator that trained the policy, if its card or the run around it says."""
     import yaml
 
-    from pes_rl.storage.run_folder import CONFIG
+    from pes_rl.storage.run_folder import CONFIG, run_of
     from pes_rl.zoo import CARD
 
     unreadable = (OSError, ValueError, KeyError, TypeError, IndexError, yaml.YAMLError)
     with contextlib.suppress(*unreadable):
         return json.loads((policy_folder / CARD).read_text())["config"]["estimator"]
     with contextlib.suppress(*unreadable):
-        return yaml.safe_load((policy_folder.parents[1] / CONFIG).read_text())["estimator"]
+        return yaml.safe_load((run_of(policy_folder) / CONFIG).read_text())["estimator"]
     return None

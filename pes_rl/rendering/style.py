@@ -23,7 +23,7 @@ _FLOOR = 18.0  # half the side of the floor, in reaches
 
 
 def restyled(model: Any, reach: float | None = None) -> Any:
-    """A copy of ``mujoco.MjModel`` that looks like every other.
+    """A copy of a ``mujoco.MjModel`` in the colours and light that all pictures have.
 
     Floors end, in mist, some way beyond ``reach`` (metres around the subject), or never.
     """
@@ -49,7 +49,7 @@ def restyled(model: Any, reach: float | None = None) -> Any:
 
 
 def illuminate(scene: Any, model: Any, subject: np.ndarray) -> None:
-    """Light a ``mujoco.MjvScene`` at ``subject`` [3], and close the room behind it."""
+    """Light a ``mujoco.MjvScene`` at ``subject`` [3]; add shadows and a backdrop."""
     import mujoco
 
     flags, names = scene.flags, mujoco.mjtRndFlag
@@ -147,7 +147,7 @@ def _cast_shadows(scene: Any) -> None:
 
 
 def _hang_backdrop(scene: Any, model: Any) -> None:
-    """A wall of air far behind everything: without a sky MuJoCo draws black."""
+    """Put a wall of air far behind everything: without a sky MuJoCo draws black."""
     import mujoco
 
     camera = scene.camera[0]

@@ -10,10 +10,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pes_rl.config import JAX_ENGINES, Config, load_config, save_config, validate
+from pes_rl.config import Config, load_config, save_config, validate
 from pes_rl.config.values import count
 from pes_rl.errors import UserError
-from pes_rl.runs.loop import AnyTrainer, Session, follow
+from pes_rl.runs.loop import MakeTrainer, Silent, train
+from pes_rl.runs.recorder import Callback, Recorder
 from pes_rl.runs.signals import leave_if, stop_signals
 from pes_rl.runtime import single_threaded_math
 from pes_rl.storage.checkpoint import Checkpoint, load_latest, unflatten
@@ -28,7 +29,9 @@ from pes_rl.storage.run_folder import (
     write_provenance,
     write_text_atomic,
 )
+from pes_rl.training.make import make_trainer
 from pes_rl.training.processes import ALONE, Processes
+from pes_rl.training.protocol import Trainer
 
 
 class Run(NamedTuple):
@@ -51,18 +54,32 @@ class Run(NamedTuple):
 
 
 def train_from_config(
-    config: Config, run_dir: Path | None, command: str, processes: Processes = ALONE
+    config: Config,
+    run_dir: Path | None,
+    command: str,
+    processes: Processes = ALONE,
+    callback: Callback | None = None,
+    make: MakeTrainer = make_trainer,
 ) -> Run:
     """Start a new run in ``run_dir`` (default: a new folder below ``runs/``) and train it.
 
     With several ``processes`` all of them call it; the first one has the folder.
+
+    Args:
+      config: what to train.
+      run_dir: a folder that is new or empty.
+      command: how the run was asked for.
+      processes: those of this run.
+      callback: called with every metrics row in the first process; the run stops, saved and to be
+        resumed, once it returns True.
+      make: makes the trainer.
 
     Raises:
       UserError: the folder is not empty or cannot be written; nothing has been created then.
       KeyboardInterrupt, SystemExit(143): SIGINT or SIGTERM arrived; what exists has been saved.
     """
     with stop_signals() as stop, single_threaded_math(), contextlib.ExitStack() as held:
-        trainer = make_trainer(config, processes)
+        trainer = make(config, processes)
         if processes.agreed(stop):
             leave_if(stop)
 
@@ -79,7 +96,9 @@ def train_from_config(
             return str(path)
 
         path = Path(processes.decide(create))
-        return _train(trainer, path, None, processes, stop, resumed=False)
+        if processes.index > 0:
+            return _follow(trainer, path, processes, stop, None)
+        return _train(trainer, path, None, processes, stop, callback)
 
 
 def resume(
@@ -89,6 +108,8 @@ def resume(
     checkpoint_every: int | None = None,
     command: str = "",
     processes: Processes = ALONE,
+    callback: Callback | None = None,
+    make: MakeTrainer = make_trainer,
 ) -> Run:
     """Continue a run from its newest intact checkpoint, bit for bit where the engine allows.
 
@@ -116,14 +137,15 @@ def resume(
 
         opened = processes.decide(open_run)
         path, config = Path(opened["path"]), _config_from(opened["config"])
-        trainer = make_trainer(config, processes)
+        trainer = make(config, processes)
         arrays = processes.share(found[0].arrays if found else None)
         trainer.restore(unflatten(trainer.state(), arrays))
         if found:
             _reopen(path, config if given else None, command, trainer.exact_resume)
             _compare_places(found[0], trainer)
-        checkpoint = found[0] if found else None
-        return _train(trainer, path, checkpoint, processes, stop, resumed=True)
+        if processes.index > 0:
+            return _follow(trainer, path, processes, stop, trainer.updates)
+        return _train(trainer, path, found[0], processes, stop, callback)
 
 
 def _load_checkpoint(path: Path, config: Config, num_env_steps: int | None) -> Checkpoint:
@@ -138,7 +160,7 @@ def _load_checkpoint(path: Path, config: Config, num_env_steps: int | None) -> C
     return checkpoint
 
 
-def _compare_places(checkpoint: Checkpoint, trainer: AnyTrainer) -> None:
+def _compare_places(checkpoint: Checkpoint, trainer: Trainer) -> None:
     """Say so if the pairs are spread otherwise than when the run was saved."""
     saved = checkpoint.meta.get("num_shares", trainer.num_shares)
     if saved != trainer.num_shares:
@@ -164,22 +186,29 @@ def _reopen(path: Path, changed: Config | None, command: str, exact: bool) -> No
 
 
 def _train(
-    trainer: AnyTrainer,
+    trainer: Trainer,
     path: Path,
     checkpoint: Checkpoint | None,
     processes: Processes,
     stop: list[int],
-    resumed: bool,
+    callback: Callback | None,
 ) -> Run:
-    """This process's share; scores are known to the first one alone."""
-    if processes.index > 0:
-        follow(trainer, processes, stop, resumed)
-        leave_if(stop)
-        return Run(path, trainer.env_steps, math.nan, -math.inf)
-    session = Session(trainer, path, checkpoint, processes)
-    session.train(stop)
+    """The first process's share, which is all of it where there is just one."""
+    with Recorder(trainer, path, processes, checkpoint, callback) as recorder:
+        train(trainer, recorder, processes, stop)
+        if not stop:
+            recorder.note(f"best return {recorder.best:.1f}, last {recorder.last:.1f}")
     leave_if(stop)
-    return Run(path, trainer.env_steps, session.last, session.best)
+    return Run(path, trainer.env_steps, recorder.last, recorder.best)
+
+
+def _follow(
+    trainer: Trainer, path: Path, processes: Processes, stop: list[int], saved: int | None
+) -> Run:
+    """Another process's share; scores are known to the first one alone."""
+    train(trainer, Silent(trainer, processes, saved), processes, stop)
+    leave_if(stop)
+    return Run(path, trainer.env_steps, math.nan, -math.inf)
 
 
 def _config_from(values: dict[str, Any]) -> Config:
@@ -201,23 +230,3 @@ def _load_config(path: Path) -> Config:
             f"run made by an incompatible version: {error} (made by pes-rl {made_by}, "
             f"this is {versions()['pes_rl']})"
         ) from error
-
-
-def make_trainer(config: Config, processes: Processes = ALONE) -> AnyTrainer:
-    """The trainer of the configured engine; with several ``processes`` this one's share."""
-    if config.engine in JAX_ENGINES:
-        from pes_rl.envs.make import available_threads
-        from pes_rl.training.device import DeviceTrainer
-        from pes_rl.training.placement import local_mesh
-
-        if processes.size > 1:
-            return DeviceTrainer(config)
-        cores = config.num_threads or available_threads()
-        return DeviceTrainer(config, local_mesh(config.num_pairs, cores))
-    from pes_rl.training.host import Trainer  # JAX and MuJoCo: seconds
-
-    if processes.size == 1:
-        return Trainer(config)
-    from pes_rl.training.spread import SpreadTrainer
-
-    return SpreadTrainer(config, processes)

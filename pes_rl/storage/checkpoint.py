@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from pes_rl.errors import UserError
-from pes_rl.storage.run_folder import fsync_folder, versions, write_synced
+from pes_rl.storage.files import fsync_folder, write_synced
+from pes_rl.storage.run_folder import CHECKPOINTS, versions
 
 SCHEMA = 2  # 2: pairs carry their numbers
 _ARRAYS, _META, _MANIFEST = "arrays.safetensors", "meta.json", "manifest.json"
@@ -123,7 +124,7 @@ def save_checkpoint(
     and any shape; ``meta`` is JSON. An existing checkpoint of the same ``env_steps`` is replaced.
     Raises UserError when the disk refuses; what was saved before is then untouched.
     """
-    folder = Path(run_dir) / "checkpoints"
+    folder = Path(run_dir) / CHECKPOINTS
     target = folder / f"{env_steps:012d}"
     temp = folder / f".tmp-{target.name}"
     try:
@@ -199,12 +200,17 @@ def _discard(path: Path) -> None:
     shutil.rmtree(doomed)
 
 
+def has_checkpoint(run_dir: Path) -> bool:
+    """Whether a run has saved a checkpoint, be it damaged since or not."""
+    return bool(_candidates(Path(run_dir) / CHECKPOINTS))
+
+
 def load_latest(run_dir: Path) -> Checkpoint:
     """The newest intact checkpoint of a run.
 
     Raises UserError when there is none, or when the newest was written with another ``SCHEMA``.
     """
-    folder, skipped = Path(run_dir) / "checkpoints", []
+    folder, skipped = Path(run_dir) / CHECKPOINTS, []
     for path in _candidates(folder):
         try:
             files = _read_verified(path)

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pes_rl.errors import UserError
-from pes_rl.storage.run_folder import plain, write_bytes_atomic
+from pes_rl.storage.files import plain, write_bytes_atomic
+from pes_rl.storage.run_folder import EVENTS, METRICS
 
-METRICS = "metrics.jsonl"
 _STRIDE = 2000
 _RETURN = "eval/episode_return"
 _REQUIRED = ("env_steps", "update", "wall_time_s")
@@ -108,7 +108,7 @@ class _Events:
         self._event = event_pb2.Event
         self._summary = import_module("tensorboardX.proto.summary_pb2").Summary
         # The file name has whole seconds only: a quick resume would overwrite the first file.
-        self._writer: Any = EventsWriter(str(run_dir / "events"), f".{time.time_ns()}")
+        self._writer: Any = EventsWriter(str(run_dir / EVENTS), f".{time.time_ns()}")
         self._last_step = (kept.purge_step if kept else 0) - 1
         self._best = kept.best if kept else None
         if kept is not None:
@@ -178,7 +178,7 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def _rows(data: bytes, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(end offset, row) for each complete line."""
+    """Each complete line of a file: the offset of its end, and its row."""
     start = 0
     while (end := data.find(b"\n", start) + 1) > 0:
         try:

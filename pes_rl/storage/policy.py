@@ -12,135 +12,32 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pes_rl import zoo
 from pes_rl.errors import UserError
-from pes_rl.policies import GRU, MLP, Affine, Linear, Normalizer, Policy
-from pes_rl.policies.acting import act
+from pes_rl.policies import Policy, kind_of, policy_class
 from pes_rl.policies.action import ActionSpec
-from pes_rl.storage.run_folder import is_run, plain, suggest_run, versions, write_bytes_atomic
+from pes_rl.policies.normalizer import Normalizer
+from pes_rl.storage.files import plain, write_bytes_atomic
+from pes_rl.storage.run_folder import BEST_POLICY, LAST_POLICY, is_run, suggest_run, versions
+from pes_rl.storage.saved_policy import SavedPolicy
 
 SCHEMA = 1
-_FILE, _DESCRIPTION = "policy.safetensors", "policy.json"
-_KINDS: dict[str, type[Policy]] = {"linear": Linear, "mlp": MLP, "gru": GRU}
-
-
-@dataclass(frozen=True)
-class SavedPolicy:
-    """A trained policy that acts with NumPy alone; made by ``load_policy``.
-
-    ``environment`` has the keys the training run saved (``name``, ``gymnasium_id``, None where
-    there is no official environment, ``engine``, ``backend``, ``horizon``), ``scores`` its
-    evaluation, ``versions`` the packages it was trained with. ``observation_shape`` and
-    ``action_shape`` are those of the environment's spaces, S and A below.
-    """
-
-    policy: Policy
-    theta: np.ndarray
-    normalizer: Normalizer | None
-    action: ActionSpec
-    environment: dict[str, Any]
-    scores: dict[str, Any]
-    versions: dict[str, Any]
-    path: Path
-    observation_shape: tuple[int, ...]
-    action_shape: tuple[int, ...]
-
-    @property
-    def scored_in(self) -> str:
-        """The environment that scores the policy: the official one, or else that of training."""
-        return self.environment["gymnasium_id"] or self.environment["name"]
-
-    @cached_property
-    def _weights(self) -> tuple[np.ndarray, ...]:
-        return self.policy.unpack(self.theta)
-
-    @cached_property
-    def _affine(self) -> Affine:
-        size = self.policy.observation_size
-        return self.normalizer.affine() if self.normalizer else Affine.identity(size)
-
-    def __call__(self, obs: Any) -> np.ndarray:
-        """Action for one observation [*S] or several [n, *S].
-
-        Raises UserError for a policy with memory, whose state only ``predict`` hands back.
-        """
-        if self.policy.state_size:
-            raise UserError(
-                "this policy has a memory: use `action, state = policy.predict(obs, state)`"
-            )
-        return self.predict(obs)[0]
-
-    def predict(
-        self,
-        observation: Any,
-        state: Any = None,
-        episode_start: Any = None,
-        deterministic: bool = True,
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Stable-Baselines3's ``predict``: ``(action, state)``.
-
-        ``observation`` is [*S] or [n, *S], or flattened [O] or [n, O]. Actions are float32 [*A] or
-        [n, *A], clipped to the box, or int64 [] or [n]. ``state`` is None for a policy without
-        memory; otherwise pass back what the previous call returned ([H] or [n, H], None at first),
-        and in ``episode_start`` (bool, [n]) which rows begin an episode. The policy is
-        deterministic in any case. Raises UserError when an array has the wrong shape.
-        """
-        del deterministic
-        obs, memory = self._flatten(observation), self.policy.state_size
-        lead = obs.shape[:-1]
-        hidden = self._hidden(state, episode_start, (*lead, memory))
-        action, hidden = act(self.policy, self.action, self._weights, self._affine, obs, hidden)
-        dtype = np.int64 if self.action.kind == "discrete" else np.float32
-        action = np.asarray(action, dtype).reshape(lead + self.action_shape)
-        return action, hidden if memory else None
-
-    def to_onnx(self, path: str | Path) -> None:
-        """Write the policy as an ONNX graph, see `pes_rl.storage.onnx_export`."""
-        from pes_rl.storage.onnx_export import export_onnx
-
-        export_onnx(self.policy, self.theta, self.normalizer, self.action, Path(path))
-
-    def _flatten(self, observation: Any) -> np.ndarray:
-        """Float64 [O] or [n, O]."""
-        shape, size = self.observation_shape, self.policy.observation_size
-        try:
-            obs = np.asarray(observation, np.float64)
-            got: Any = obs.shape
-            for one in (shape, (size,)):
-                lead = obs.ndim - len(one)
-                if lead in (0, 1) and got[lead:] == one:
-                    return obs.reshape(*got[:lead], size)
-        except (TypeError, ValueError):  # a dict or tuple of arrays, text
-            got = f"a {type(observation).__name__}, not an array of numbers"
-        several = f"({', '.join(map(str, ('n', *shape)))})"
-        raise UserError(f"wrong observation shape: expected {shape} or {several}, got {got}")
-
-    def _hidden(self, state: Any, episode_start: Any, shape: tuple[int, ...]) -> np.ndarray:
-        if state is None or not self.policy.state_size:
-            return np.zeros(shape, np.float32)
-        hidden = np.asarray(state, np.float32)
-        if hidden.shape != shape:
-            raise UserError(f"wrong policy state shape: expected {shape}, got {hidden.shape}")
-        if episode_start is None:
-            return hidden
-        starts = np.asarray(episode_start, bool)
-        if starts.size != np.prod(shape[:-1]):
-            raise UserError(f"wrong episode_start: expected {shape[:-1]}, got {starts.shape}")
-        return np.where(starts.reshape(*shape[:-1], 1), np.float32(0), hidden)
+POLICY_FILE, DESCRIPTION_FILE = "policy.safetensors", "policy.json"
+_BEST, _LAST = Path(BEST_POLICY).name, Path(LAST_POLICY).name
 
 
 def save_policy(
     folder: Path,
     policy: Policy,
-    theta: Any,
+    theta: ArrayLike,
     normalizer: Normalizer | None,
     action: ActionSpec,
     env: Mapping[str, Any],
@@ -165,10 +62,9 @@ def save_policy(
     # Bounds may be infinite, which JSON cannot say.
     arrays["action/low"] = np.array(action.low, np.float32)
     arrays["action/high"] = np.array(action.high, np.float32)
-    kind = next(name for name, cls in _KINDS.items() if isinstance(policy, cls))
     description = {
         "schema": SCHEMA,
-        "policy": {"kind": kind, **asdict(policy)},
+        "policy": {"kind": kind_of(policy), **asdict(policy)},
         "action": {"kind": action.kind, "size": action.size, "start": action.start},
         "shapes": {"observation": observation_shape, "action": action_shape},
         "environment": dict(env),
@@ -180,8 +76,8 @@ def save_policy(
     header = {"description": text, "sha256": _digest(text, arrays)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_bytes_atomic(folder / _FILE, save(arrays, metadata=header))
-        write_bytes_atomic(folder / _DESCRIPTION, f"{text}\n".encode(), durable=False)
+        write_bytes_atomic(folder / POLICY_FILE, save(arrays, metadata=header))
+        write_bytes_atomic(folder / DESCRIPTION_FILE, f"{text}\n".encode(), durable=False)
     except OSError as error:
         raise UserError(f"cannot save the policy in {folder}: {error.strerror}") from error
 
@@ -219,9 +115,8 @@ def _shape(given: Sequence[int] | None, size: int) -> tuple[int, ...]:
 
 def _build(folder: Path, description: dict[str, Any], arrays: dict[str, np.ndarray]) -> SavedPolicy:
     fields: dict[str, Any] = dict(description["policy"])
-    if "hidden_sizes" in fields:
-        fields["hidden_sizes"] = tuple(fields["hidden_sizes"])
-    policy = _KINDS[fields.pop("kind")](**fields)
+    make: Callable[..., Policy] = policy_class(fields.pop("kind"))
+    policy = make(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
     size, expected = policy.observation_size, {"theta": (policy.num_params,)}
     if "normalizer/total" in arrays:
         expected |= {"normalizer/mean": (size,), "normalizer/m2": (size,)}
@@ -255,15 +150,15 @@ def _find(path: Path) -> Path:
     if os.path.isfile(path):
         if path.suffix == ".safetensors":
             return path
-        raise UserError(f"{path} is no policy: give a run, a policy folder or its {_FILE}")
-    for place in ("", "best", "last", "policy/best", "policy/last"):
-        if os.path.isfile(path / place / _FILE):
-            return path / place / _FILE
+        raise UserError(f"{path} is no policy: give a run, a policy folder or its {POLICY_FILE}")
+    for place in ("", _BEST, _LAST, BEST_POLICY, LAST_POLICY):
+        if os.path.isfile(path / place / POLICY_FILE):
+            return path / place / POLICY_FILE
     if is_run(path):
         raise UserError(f"the run {path} has saved no policy yet: train it further first")
     if path.parts[:1] == ("zoo",) and not os.path.lexists(path):
-        return zoo.find("/".join(path.parts[1:])) / _FILE
-    problem = f"no {_FILE} in {path}" if os.path.lexists(path) else f"{path} does not exist"
+        return zoo.find("/".join(path.parts[1:])) / POLICY_FILE
+    problem = f"no {POLICY_FILE} in {path}" if os.path.lexists(path) else f"{path} does not exist"
     hint = f"; did you mean 'zoo/{path.name}'?" if path.name in zoo.names() else suggest_run(path)
     raise UserError(f"no policy to load: {problem}{hint}")
 
@@ -289,8 +184,9 @@ def _read(file: Path) -> tuple[str, dict[str, np.ndarray]]:
 
 
 def _damaged(file: Path, why: str) -> UserError:
-    other = file.parent.with_name("last" if file.parent.name == "best" else "best")
-    fix = f"load {other} instead" if os.path.isfile(other / _FILE) else "copy or save it again"
+    other = file.parent.with_name(_LAST if file.parent.name == _BEST else _BEST)
+    there = os.path.isfile(other / POLICY_FILE)
+    fix = f"load {other} instead" if there else "copy or save it again"
     return UserError(f"{file} is damaged: {why}; {fix}")
 
 

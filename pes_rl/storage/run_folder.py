@@ -1,87 +1,28 @@
-"""The run folder: creation, its lock, where it came from, and durable small files.
-
-A file appears under its final name only when it is complete and on disk: written beside the
-target, synced, renamed over it, and the folder synced too.
-"""
+"""The run folder: the names in it, its creation, its lock, and what it records of its making."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.metadata
 import json
-import math
 import os
 import platform
 import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pes_rl.errors import UserError, suggest
+from pes_rl.storage.files import read_json, write_text_atomic
 
 CONFIG, COMMAND, VERSIONS = "config.yaml", "command.txt", "versions.json"
-_LOCK = ".lock"
+METRICS, EVENTS, CHECKPOINTS = "metrics.jsonl", "events", "checkpoints"
+BEST_POLICY, LAST_POLICY = "policy/best", "policy/last"
+_PROPERTIES, _LOCK = "run.json", ".lock"
 _PACKAGES = ("mujoco", "mujoco-mjx", "brax", "gymnasium", "jax", "jaxlib", "optax", "numpy")
-
-
-def fsync_folder(folder: Path) -> None:
-    """Make creations, renames and deletions inside ``folder`` survive a power cut."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def write_synced(path: Path, data: bytes) -> None:
-    """Write a file and wait until the disk has it; not atomic, for folders not yet visible."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def write_bytes_atomic(path: Path, data: bytes, durable: bool = True) -> None:
-    """Replace ``path`` by ``data``: whoever looks, whenever, finds the old or the new content.
-
-    Without ``durable`` a power cut may still lose it; waiting for the disk takes milliseconds.
-    Raises OSError and leaves the old file and no temporary one when the disk refuses.
-    """
-    temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        if durable:
-            write_synced(temp, data)
-        else:
-            temp.write_bytes(data)
-        os.replace(temp, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temp.unlink()
-        raise
-    if durable:
-        fsync_folder(path.parent)
-
-
-def write_text_atomic(path: Path, text: str) -> None:
-    """Replace ``path`` by ``text`` (UTF-8), see ``write_bytes_atomic``."""
-    write_bytes_atomic(path, text.encode())
-
-
-def plain(value: Any) -> Any:
-    """``value`` as strict JSON can hold it: NumPy and JAX scalars as Python's, NaN, inf as None."""
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if value is None or isinstance(value, str | int):
-        return value
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    return plain(value.tolist() if hasattr(value, "tolist") else str(value))
 
 
 def create_run(run_dir: Path | None, env: str, estimator: str, seed: int) -> Path:
@@ -148,6 +89,11 @@ def lock_run(run_dir: Path) -> Iterator[None]:
         lock.release()
 
 
+def run_of(policy_folder: Path) -> Path:
+    """The run whose policy is in ``policy_folder``, if it is one's."""
+    return policy_folder.parents[len(Path(BEST_POLICY).parts) - 1]
+
+
 def is_run(path: Path) -> bool:
     """Whether ``path`` is a folder that a training run has written its configuration to."""
     return os.path.isfile(path / CONFIG)
@@ -165,7 +111,7 @@ def require_run(path: Path) -> Path:
 
 
 def suggest_run(path: Path) -> str:
-    """``"; did you mean '...'?"``: the run around ``path``, or one nearby or in runs/."""
+    """The hint ``"; did you mean '...'?"`` with the run around ``path``, or one of a like name."""
     for parent in path.parents:
         if is_run(parent):
             return f"; did you mean '{parent}'?"
@@ -181,12 +127,16 @@ def _runs_near(path: Path) -> Iterator[Path]:
 @functools.cache
 def versions() -> dict[str, Any]:
     """What a run's numbers depend on: packages (nothing is imported), Python, machine."""
-    own = importlib.metadata.version("pes-rl")
-    found: dict[str, Any] = {"python": platform.python_version(), "pes_rl": own}
+    from importlib import metadata  # a third of the time that `pes-rl --help` would take
+
+    found: dict[str, Any] = {
+        "python": platform.python_version(),
+        "pes_rl": metadata.version("pes-rl"),
+    }
     for package in _PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
             found[package] = None
     return found | {"platform": platform.platform(), "cpu_count": os.cpu_count()}
 
@@ -197,15 +147,26 @@ def write_provenance(run_dir: Path, command: str | None = None) -> list[str]:
     On resume the command is appended and versions.json describes the newest process. The list
     holds ``"numpy 2.3.0 -> 2.4.6"`` for every package that differs from the previous process.
     """
-    old_command, old_versions = run_dir / COMMAND, run_dir / VERSIONS
-    before = old_command.read_text() if old_command.exists() else ""
+    commands, now = run_dir / COMMAND, versions()
+    earlier = commands.read_text() if commands.exists() else ""
     line = shlex.join(sys.argv) if command is None else command
-    changes: list[str] = []
-    if old_versions.exists():
-        with contextlib.suppress(ValueError, AttributeError):
-            for name, old in json.loads(old_versions.read_text()).items():
-                if versions().get(name) != old:
-                    changes.append(f"{name} {old} -> {versions().get(name)}")
-    write_text_atomic(old_command, f"{before}{line}\n")
-    write_text_atomic(old_versions, json.dumps(versions(), indent=2) + "\n")
-    return changes
+    before = read_versions(run_dir)
+    write_text_atomic(commands, f"{earlier}{line}\n")
+    write_text_atomic(run_dir / VERSIONS, json.dumps(now, indent=2) + "\n")
+    changed = ((name, old) for name, old in before.items() if now.get(name) != old)
+    return [f"{name} {old} -> {now.get(name)}" for name, old in changed]
+
+
+def read_versions(run_dir: Path) -> dict[str, Any]:
+    """The `versions` of the newest process that worked on a run; empty where none are recorded."""
+    return read_json(run_dir / VERSIONS) or {}
+
+
+def write_exact_resume(run_dir: Path, exact: bool) -> None:
+    """Record whether the run, once interrupted, can be continued bit for bit."""
+    write_text_atomic(run_dir / _PROPERTIES, json.dumps({"exact_resume": exact}) + "\n")
+
+
+def read_exact_resume(run_dir: Path) -> bool:
+    """What `write_exact_resume` recorded; True for a run that does not say."""
+    return (read_json(run_dir / _PROPERTIES) or {}).get("exact_resume") is not False

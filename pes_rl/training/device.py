@@ -1,4 +1,8 @@
-"""A training run on JAX devices: what `pes_rl.training.host.Trainer` is for engines on the host."""
+"""Training on JAX devices: ask, unroll and tell as one program, several updates at a time.
+
+Several updates are a scan inside it, so nothing returns to Python before their metrics do. On
+several devices the whole of it runs under `jax.shard_map`.
+"""
 
 from __future__ import annotations
 
@@ -9,40 +13,41 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as Spec
 
 from pes_rl.config import Config
 from pes_rl.envs.jax_environment import JaxEnvironment
 from pes_rl.envs.make import make_jax_environment
 from pes_rl.envs.registry import resolve
 from pes_rl.errors import UserError
-from pes_rl.particles.device import make_population
+from pes_rl.particles.device import DevicePopulation, PopulationState, make_population
 from pes_rl.particles.paired import DTYPES
 from pes_rl.particles.scoring import make_scorer
-from pes_rl.policies import Normalizer, make_policy
+from pes_rl.policies import make_policy
+from pes_rl.policies.normalizer import Normalizer
 from pes_rl.training import memory
 from pes_rl.training.compilation import use_compilation_cache
-from pes_rl.training.host import Evaluation
-from pes_rl.training.learner import make_estimator, make_optimizer
-from pes_rl.training.placement import check_fit, make_mesh
-from pes_rl.training.update import (
-    DeviceState,
-    Parts,
-    Row,
-    affine,
-    init_state,
-    make_advance,
-    shardings,
+from pes_rl.training.placement import (
+    AXIS,
+    check_fit,
+    complete,
+    distribute,
+    fetch,
+    make_mesh,
+    make_placement,
 )
+from pes_rl.training.protocol import Evaluation, TrainerState
+from pes_rl.training.update import Row, TrainState, Update, affine, layout, make_update
 
 _MOST_UPDATES = 20
 
 
-class DeviceTrainerState(NamedTuple):
-    """All that the next update depends on, as a tree of NumPy arrays; ``updates`` is int64."""
+class DeviceState(NamedTuple):
+    """All that the next update depends on, on devices."""
 
-    device: DeviceState
-    updates: np.ndarray
+    train: TrainState
+    population: PopulationState
 
 
 class DeviceTrainer:
@@ -54,6 +59,7 @@ class DeviceTrainer:
       action: the action space.
       environment: steps one particle.
       mesh: the devices, with one axis ``"pairs"``.
+      device_state: all that the next update depends on, on the devices; `advance` takes it over.
       env_steps: live member steps consumed so far.
       updates: updates made so far.
       updates_per_advance: updates of one ``advance``, the same throughout a run.
@@ -100,51 +106,56 @@ class DeviceTrainer:
             config.hidden_sizes,
             config.activation,
         )
-        self._parts = self._make_parts()
+        self._update = make_update(
+            config,
+            self.environment.observation_size,
+            make_placement(config.num_pairs, self.mesh.size),
+        )
+        self._population = self._make_population()
         self.updates_per_advance = updates_per_advance(config)
         self._dtype = np.dtype(dtype)
         theta = self.policy.init(config.seed).astype(dtype)
-        begin = jax.jit(lambda theta: init_state(self._parts, theta))
+
+        def begin(theta: jax.Array) -> DeviceState:
+            return DeviceState(self._update.init(theta), self._population.init(theta.dtype))
+
         shapes = jax.eval_shape(begin, theta)
-        self._shardings = _complete(shapes, shardings(self.mesh))
-        self._summed = shapes.estimator.accumulator.size > 0
+        self._shardings = complete(shapes, _shardings(self.mesh))
+        self._summed = shapes.train.estimator.accumulator.size > 0
         with self._memory_errors():
-            self._state: DeviceState = jax.jit(begin, out_shardings=self._shardings)(theta)
+            self.device_state: DeviceState = jax.jit(begin, out_shardings=self._shardings)(theta)
         self._advance: Any = None
         self._score: Any = None
         self.env_steps, self.updates = 0, 0
 
-    def _make_parts(self) -> Parts:
-        config = self.config
-        length = config.segment_length or config.horizon
+    def _make_population(self) -> DevicePopulation:
+        config, length = self.config, self.config.unroll_length
         if 2 * config.num_pairs * length >= 2**32:
             raise UserError(
                 f"num_pairs {config.num_pairs} times {length} env steps is too much for one "
                 f"update; use --num-pairs {2**31 // length - 1} or fewer"
             )
-        population = make_population(
+        return make_population(
             self.environment,
             self.policy,
             config.num_pairs,
             length,
             config.perturb_std,
             reward_shift=config.reward_shift,
-            watch=config.normalize_observations,
+            observe=config.normalize_observations,
             chunk=chunk_size(config, self.mesh.size),
             dtype=DTYPES[config.precision],
         )
-        estimator, optimizer = make_estimator(config, config.horizon), make_optimizer(config)
-        return Parts(config, estimator, optimizer, population, self.environment.observation_size)
 
     @property
     def theta(self) -> np.ndarray:
         """Current parameters [P]."""
-        return fetch(self._state.theta)
+        return fetch(self.device_state.train.theta)
 
     @property
     def normalizer(self) -> Normalizer:
         """Statistics of the observations so far."""
-        return jax.tree.map(fetch, self._state.statistics).to_normalizer()
+        return fetch(self.device_state.train.statistics).to_normalizer()
 
     @property
     def prediction(self) -> memory.Bytes:
@@ -159,9 +170,9 @@ class DeviceTrainer:
             num_pairs=config.num_pairs,
             num_devices=self.mesh.size,
             chunk=chunk_size(config, self.mesh.size),
-            segment_length=config.segment_length or config.horizon,
+            segment_length=config.unroll_length,
             summed=self._summed,
-            watched=config.normalize_observations,
+            observed=config.normalize_observations,
             dtype=self._dtype,
             weight_dtype=DTYPES[config.precision],
         )
@@ -180,10 +191,12 @@ class DeviceTrainer:
             predicted, start = self.prediction.total, time.perf_counter()
             devices = f"{self.mesh.size} x {self.mesh.devices.flat[0].device_kind}"
             note(f"compiling the update for {devices}, predicted {memory.text(predicted)} each")
-            advance = make_advance(self._parts, self.mesh, self.updates_per_advance)
+            advance = make_advance(
+                self._update, self._population, self.mesh, self.updates_per_advance
+            )
             program = jax.jit(advance, donate_argnums=0, out_shardings=(self._shardings, None))
             with self._memory_errors():
-                compiled = program.lower(self._state).compile()
+                compiled = program.lower(self.device_state).compile()
             used, seconds = memory.peak(compiled), time.perf_counter() - start
             note(f"compiled in {seconds:.1f} s, the update takes {memory.text(used)} each")
             memory.check(used, self._sizes(), self.mesh.devices.flat[0])
@@ -197,14 +210,14 @@ class DeviceTrainer:
         """Make some updates: a metrics row each, with ``env_steps``, ``update``, ``train/...``."""
         program = self.compile()
         with self._memory_errors():
-            self._state, rows = program(self._state)
-            rows = jax.tree.map(fetch, rows)
-        table = [_metrics(Row(*values)) for values in zip(*rows, strict=True)]
-        for values, steps in zip(table, rows.steps, strict=True):
-            self.env_steps += int(steps)
-            self.updates += 1
-            values |= {"env_steps": self.env_steps, "update": self.updates}
-        return table
+            self.device_state, rows = program(self.device_state)
+            rows = fetch(rows)
+        return [self._row(Row(*values)) for values in zip(*rows, strict=True)]
+
+    def _row(self, row: Row) -> dict[str, Any]:
+        self.env_steps += int(row.steps)
+        self.updates += 1
+        return {"env_steps": self.env_steps, "update": self.updates, **row.metrics()}
 
     def evaluate(self) -> Evaluation:
         """Score the unperturbed policy on fresh episodes, seeded by the update they follow."""
@@ -218,30 +231,65 @@ class DeviceTrainer:
                 horizon,
             )
         # Local copies, so that each process scores by itself or not at all.
-        local = jax.tree.map(fetch, self._state._replace(estimator=None, population=None))
-        norm = jax.tree.map(jnp.asarray, affine(self.config, local))
-        returns, lengths = self._score(local.theta, norm, np.uint32(self.updates))
+        theta, statistics = fetch((self.device_state.train.theta, self.device_state.train.statistics))
+        norm = jax.tree.map(jnp.asarray, affine(self.config, statistics))
+        returns, lengths = self._score(theta, norm, np.uint32(self.updates))
         return Evaluation(np.asarray(returns, np.float64), np.asarray(lengths))
 
-    def state(self) -> DeviceTrainerState:
+    def state(self) -> TrainerState:
         """A copy of everything the next update depends on; every process must call it."""
-        state: DeviceState = jax.tree.map(fetch, self._state)
+        train, population = fetch(self.device_state)
         # Engines have containers of their own, of which files know nothing.
-        leaves = tuple(jax.tree.leaves(state.population.environment))
-        state = state._replace(population=state.population._replace(environment=leaves))
-        return DeviceTrainerState(state, np.array(self.updates, np.int64))
+        leaves = tuple(jax.tree.leaves(population.environment))
+        population = population._replace(environment=leaves)
+        return TrainerState(train, population, np.array(self.updates, np.int64))
 
-    def restore(self, state: DeviceTrainerState) -> None:
+    def restore(self, state: TrainerState) -> None:
         """Continue from what `state` returned, on the same devices or on others."""
-        leaves = jax.tree.leaves(state.device)
-        device = jax.tree.unflatten(jax.tree.structure(self._state), leaves)
-        self._state = jax.tree.map(place, device, self._shardings)
-        self.env_steps, self.updates = int(state.device.env_steps), int(state.updates)
+        leaves = jax.tree.leaves((state.train, state.population))
+        arrays = jax.tree.unflatten(jax.tree.structure(self.device_state), leaves)
+        self.device_state = jax.tree.map(distribute, arrays, self._shardings)
+        self.env_steps, self.updates = int(state.train.env_steps), int(state.updates)
+
+
+def make_advance(
+    update: Update, population: DevicePopulation, mesh: Mesh, num_updates: int
+) -> Callable[[DeviceState], tuple[DeviceState, Row]]:
+    """``(state) -> (state, rows)``: some updates; the rows' leaves are [num_updates]."""
+
+    def one(state: DeviceState, _: None) -> tuple[DeviceState, Row]:
+        plan, norm, train = update.ask(state.train)
+        rollout, particles = population.unroll(train.key, train.theta, plan, state.population, norm)
+        train, row = update.tell(train, plan, rollout)
+        return DeviceState(train, particles), row
+
+    def advance(state: DeviceState) -> tuple[DeviceState, Row]:
+        # The default would be TF32 on some GPUs, which is too coarse for physics and policies.
+        with jax.default_matmul_precision("highest"):
+            return jax.lax.scan(one, state, length=num_updates)
+
+    if mesh.size == 1:
+        return advance
+    return jax.shard_map(
+        advance, mesh=mesh, in_specs=(_specs(),), out_specs=(_specs(), Spec()), check_vma=False
+    )
+
+
+def _specs() -> Any:
+    """How a `DeviceState` lies on a mesh; each leaf stands for a whole branch."""
+    pairs: Any = Spec(AXIS)
+    return DeviceState(layout(), pairs)
+
+
+def _shardings(mesh: Mesh) -> Any:
+    return jax.tree.map(
+        lambda spec: NamedSharding(mesh, spec), _specs(), is_leaf=lambda x: isinstance(x, Spec)
+    )
 
 
 def updates_per_advance(config: Config) -> int:
     """Updates between two looks of the host: up to an evaluation's distance, and at most 20."""
-    segment = 2 * config.num_pairs * (config.segment_length or config.horizon)
+    segment = 2 * config.num_pairs * config.unroll_length
     return min(max(config.eval_every // segment, 1), _MOST_UPDATES)
 
 
@@ -251,41 +299,3 @@ def chunk_size(config: Config, num_devices: int) -> int | None:
     if config.particle_chunk is None or config.particle_chunk >= share:
         return None
     return next(size for size in range(config.particle_chunk, 0, -1) if share % size == 0)
-
-
-def fetch(array: jax.Array) -> np.ndarray:
-    """A copy on the host of the whole array, wherever its parts are."""
-    if array.is_fully_addressable or array.is_fully_replicated:
-        return np.array(array)
-    from jax.experimental import multihost_utils
-
-    return np.array(multihost_utils.process_allgather(array, tiled=True))
-
-
-def place(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
-    """The array on devices; every process gives the whole of it and keeps its own part."""
-    array = np.asarray(array)
-    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
-
-
-def _complete(tree: Any, prefix: DeviceState) -> DeviceState:
-    """A sharding for each leaf of ``tree`` from one for whole branches of it."""
-
-    def spread(sharding: Any, branch: Any) -> Any:
-        return jax.tree.map(lambda _: sharding, branch)
-
-    def is_sharding(node: Any) -> bool:
-        return isinstance(node, jax.sharding.Sharding)
-
-    return jax.tree.map(spread, prefix, tree, is_leaf=is_sharding)
-
-
-def _metrics(row: Row) -> dict[str, Any]:
-    return {
-        "train/segment_return": float(row.segment_return),
-        "train/grad_norm": float(row.grad_norm),
-        "train/live_fraction": int(row.steps) / int(row.slots),
-        "train/invalid_particles": int(row.invalid_particles),
-        "train/zero_updates": int(row.zero_update),
-        "train/learning_rate": float(row.learning_rate),
-    }

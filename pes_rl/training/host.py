@@ -1,187 +1,145 @@
-"""A training run in memory: one update after another, and everything needed to continue it."""
+"""Training on a host engine: simulators step the particles, compiled functions do the rest.
+
+One compiled call between two segments tells the update what happened and asks it what to run next.
+In several processes each steps its own consecutive pairs (`pes_rl.training.programs`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import numpy as np
 
 from pes_rl import streams
 from pes_rl.config import Config
-from pes_rl.envs.make import make_simulator
+from pes_rl.envs.make import available_threads, make_simulator
 from pes_rl.envs.registry import resolve
-from pes_rl.estimators import Segment
-from pes_rl.particles.host import Crew, Population, episode_rng, play
-from pes_rl.policies import Affine, Normalizer, make_policy
-from pes_rl.training.learner import Learner, LearnerState, host_math, learning_rate, make_learner
+from pes_rl.envs.simulator import Simulator
+from pes_rl.particles.crew import Crew, episode_rng, play
+from pes_rl.particles.host import HostPopulation
+from pes_rl.policies import make_policy
+from pes_rl.policies.normalizer import Affine, Normalizer
+from pes_rl.training.placement import fetch
+from pes_rl.training.processes import ALONE, Processes
+from pes_rl.training.programs import check_share, make_programs
+from pes_rl.training.protocol import Evaluation, TrainerState
+
+MakeSimulator = Callable[[int, int], Simulator]
 
 
-class Evaluation(NamedTuple):
-    """Returns [E] and lengths [E] of fresh episodes of the unperturbed policy."""
+class HostTrainer:
+    """Trains one policy. ``advance()`` is one segment of the population and one optimiser step.
 
-    returns: np.ndarray
-    lengths: np.ndarray
-
-
-class TrainerState(NamedTuple):
-    """All that the next update depends on, as a tree of NumPy arrays."""
-
-    learner: Any
-    normalizer: Normalizer
-    population: dict[str, np.ndarray]
-    counters: np.ndarray
-
-
-class Totals(NamedTuple):
-    """What all pairs did in one segment.
-
-    Attributes:
-      steps: live member steps.
-      slots: member steps up to the pairs' step limits; ended members make fewer.
-      segment_return: mean return of the members that were live and stayed sound.
-      normalizer: observation statistics, this segment included.
+    The attributes are those of `pes_rl.training.protocol.Trainer`, the same in all processes.
     """
 
-    steps: int
-    slots: int
-    segment_return: float
-    normalizer: Normalizer
+    def __init__(
+        self,
+        config: Config,
+        *,
+        make_simulator: MakeSimulator | None = None,
+        dtype: Any = np.float32,
+        processes: Processes = ALONE,
+    ):
+        """A trainer before its first update.
 
+        Args:
+          config: what is asked for.
+          make_simulator: ``(particles, threads) -> simulator``, instead of the configured one.
+          dtype: of theta, the noise and all that is summed of it.
+          processes: among whom the pairs are spread.
 
-class Trainer:
-    """Trains one policy. ``update()`` is one segment of the population and one optimiser step.
-
-    Attributes:
-      config: what was asked for.
-      policy: the policy's description.
-      env_steps: live member steps consumed so far.
-      updates: updates made so far.
-    """
-
-    num_shares = 1
-
-    def __init__(self, config: Config):
-        self.config = config
-        probe = make_simulator(config.env, config.engine, config.eval_episodes, config.num_threads)
-        self.action = probe.action
+        Raises:
+          UserError: the pairs cannot be spread evenly over the processes, or the engine cannot
+            save its environments.
+        """
+        share = check_share(config, processes)
+        make = make_simulator or _configured(config)
+        threads = config.num_threads or available_threads()
+        scorer = make(config.eval_episodes, threads)
+        self.config, self.num_shares = config, processes.size
+        self.action, self.exact_resume = scorer.action, scorer.exact
         # Arrays of more than one dimension are flattened in training, not for a saved policy.
-        self.observation_shape = getattr(probe, "observation_shape", None)
-        self.action_shape = getattr(probe, "action_shape", None)
+        self.observation_shape = getattr(scorer, "observation_shape", None)
+        self.action_shape = getattr(scorer, "action_shape", None)
+        size = scorer.observation_size
         self.policy = make_policy(
-            config.policy,
-            probe.observation_size,
-            probe.action.size,
-            config.hidden_sizes,
-            config.activation,
+            config.policy, size, self.action.size, config.hidden_sizes, config.activation
         )
-        self._scorer = Crew(probe, self.policy, config.eval_episodes)
-        self.exact_resume = probe.exact
-        self._population, self._learner = self._make_parts()
-        self._state: LearnerState = self._learner.init(self.policy.init(config.seed))
-        self.normalizer = Normalizer.empty(probe.observation_size)
+        self._scorer = Crew(scorer, self.policy, config.eval_episodes)
+        crews = 2 if self.exact_resume and threads > 1 and share > 1 else 1
+        self.population = HostPopulation(
+            lambda particles: make(particles, max(threads // crews, 1)),
+            self.policy,
+            share,
+            config.seed,
+            reward_shift=config.reward_shift,
+            observe=config.normalize_observations,
+            num_crews=crews,
+            first_pair=processes.index * share,
+        )
+        self._processes, self._programs = processes, make_programs(config, size, processes)
+        self._begin(self._programs.init(self.policy.init(config.seed).astype(dtype)), 0)
         # Scored over the task's own time limit, whatever the horizon of training.
         self._episode_length = resolve(config.env, config.engine).horizon or config.horizon
-        self.env_steps, self.updates = 0, 0
 
-    def _make_parts(self) -> tuple[Population, Learner]:
-        config = self.config
-        population = Population(
-            lambda n: make_simulator(config.env, config.engine, n, config.num_threads),
-            self.policy,
-            config.num_pairs,
-            config.seed,
-            config.reward_shift,
-            config.normalize_observations,
-        )
-        return population, make_learner(config, config.horizon)
+    def _begin(self, state: Any, updates: int) -> None:
+        self._state, self._asked = state, self._programs.ask(state)
+        self.env_steps, self.updates = int(fetch(state.env_steps)), updates
 
     @property
     def theta(self) -> np.ndarray:
         """Current parameters [P]."""
-        return np.asarray(self._state.theta)
+        return fetch(self._state.theta)
 
-    def update(self) -> dict[str, float]:
-        """Unroll one segment and update theta; the ``train/`` values of its metrics row."""
-        proposal, state = self._learner.propose(self._state)
-        segment, moments, gained = self._population.unroll(
-            proposal.theta,
-            proposal.restart,
-            proposal.step_limit,
-            self._affine(),
-        )
-        rate = learning_rate(self.config, self.env_steps)
-        self._state, outcome = self._learner.learn(state, segment, rate)
-        totals = self._totals(segment, proposal.step_limit, moments, gained)
-        self.normalizer = totals.normalizer
-        self.env_steps += totals.steps
-        self.updates += 1
-        return {
-            "train/segment_return": totals.segment_return,
-            "train/grad_norm": outcome.grad_norm,
-            "train/live_fraction": totals.steps / totals.slots,
-            "train/invalid_particles": outcome.invalid_particles,
-            "train/zero_updates": int(outcome.zero_update),
-            "train/learning_rate": rate,
-        }
-
-    def _totals(
-        self, segment: Segment, step_limit: np.ndarray, moments: Any, gained: np.ndarray
-    ) -> Totals:
-        counted = (segment.steps > 0) & ~segment.invalid
-        return Totals(
-            steps=int(segment.steps.sum()),
-            slots=2 * int(step_limit.sum()),
-            segment_return=float(gained[counted].mean()) if counted.any() else 0.0,
-            normalizer=self.normalizer.merge(moments),
-        )
+    @property
+    def normalizer(self) -> Normalizer:
+        """Statistics of the observations so far."""
+        return fetch(self._state.statistics).to_normalizer()
 
     def compile(self, note: Callable[[str], None]) -> None:
-        """Say what the first `update` begins with: it compiles what is not physics."""
+        """Say what the first `advance` begins with: it compiles what is not physics."""
         note("compiling the update")
 
-    def advance(self) -> list[dict[str, float]]:
-        """`update`, as the one metrics row that it makes: what a run calls on every engine."""
-        values = self.update()
-        return [{"env_steps": self.env_steps, "update": self.updates, **values}]
-
-    def _affine(self) -> Affine:
-        if self.config.normalize_observations:
-            return self.normalizer.affine()
-        return Affine.identity(self.policy.observation_size)
+    def advance(self) -> list[dict[str, Any]]:
+        """Unroll one segment and update theta; the one metrics row of it."""
+        request = self._programs.local(self._asked)
+        rollout = self.population.unroll(*request)
+        self._state, row, self._asked = self._programs.turn(self._asked, rollout)
+        self.env_steps += int(row.steps)
+        self.updates += 1
+        return [{"env_steps": self.env_steps, "update": self.updates, **row.metrics()}]
 
     def evaluate(self) -> Evaluation:
         """Score the unperturbed policy on fresh episodes, seeded by the update they follow."""
-        episodes = range(self.config.eval_episodes)
         rngs = [
-            episode_rng(self.config.seed, streams.EVALUATION, i, self.updates) for i in episodes
+            episode_rng(self.config.seed, streams.EVALUATION, i, self.updates)
+            for i in range(self.config.eval_episodes)
         ]
-        returns, lengths = play(
-            self._scorer, self.theta, self._affine(), self._episode_length, rngs
-        )
-        return Evaluation(returns, lengths)
+        norm = Affine(*self._programs.local(self._asked).norm)
+        return Evaluation(*play(self._scorer, self.theta, norm, self._episode_length, rngs))
 
     def state(self) -> TrainerState:
-        """A copy of everything the next update depends on."""
-        return TrainerState(
-            learner=jax.tree.map(np.asarray, self._state),
-            normalizer=self.normalizer,
-            population=self._population.state(),
-            counters=np.array((self.env_steps, self.updates), np.int64),
-        )
+        """A copy of everything the next update depends on; every process must call it."""
+        gather = self._processes.gather
+        population = {name: gather(rows) for name, rows in self.population.state().items()}
+        return TrainerState(fetch(self._state), population, np.array(self.updates, np.int64))
 
     def restore(self, state: TrainerState) -> None:
-        """Continue from what `state` returned.
+        """Continue from what `state` returned, in as many processes or in others.
 
         Where the engine cannot restore its environments, every pair starts a new episode.
         """
-        with host_math():
-            self._state = jax.tree.map(jax.numpy.asarray, state.learner)
-            if not self.exact_resume:
-                fresh = self._learner.init(self.theta).estimator
-                inner = self._state.estimator._replace(clock=fresh.clock, limit=fresh.limit)
-                self._state = self._state._replace(estimator=inner)
-        self.normalizer = state.normalizer
-        self._population.restore(state.population)
-        self.env_steps, self.updates = map(int, state.counters)
+        train, own = state.train, self._processes.own
+        if not self.exact_resume:
+            fresh = fetch(self._programs.init(train.theta).estimator)
+            estimator = train.estimator._replace(clock=fresh.clock, limit=fresh.limit)
+            train = train._replace(estimator=estimator)
+        self.population.restore({name: own(rows) for name, rows in state.population.items()})
+        self._begin(self._programs.restore(train), int(state.updates))
+
+
+def _configured(config: Config) -> MakeSimulator:
+    """What makes the simulators of the configured environment."""
+    return lambda particles, threads: make_simulator(config.env, config.engine, particles, threads)

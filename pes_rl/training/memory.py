@@ -35,7 +35,7 @@ class Sizes(NamedTuple):
       weight: bytes of one parameter in the policy's matrix products.
       unpacked: whether the policy's matrices are copies out of theta's layout or its precision.
       summed: whether the estimator sums noise over an episode.
-      watched: whether observations are normalised.
+      observed: whether observations are normalised.
       devices: D.
     """
 
@@ -50,7 +50,7 @@ class Sizes(NamedTuple):
     weight: int = 4
     unpacked: bool = False
     summed: bool = False
-    watched: bool = True
+    observed: bool = True
     devices: int = 1
 
 
@@ -108,7 +108,7 @@ def predict(sizes: Sizes) -> Bytes:
         weights=copies,
         particles=particles,
         step=2 * s.chunk * s.step,
-        sums=2 * s.pairs * s.observation * s.item if s.watched else 0,
+        sums=2 * s.pairs * s.observation * s.item if s.observed else 0,
         parameters=(_BLOCKS + 4) * s.params * s.item,
     )
 
@@ -150,7 +150,7 @@ def measure(
     chunk: int | None,
     segment_length: int,
     summed: bool,
-    watched: bool = True,
+    observed: bool = True,
     dtype: Any = jnp.float32,
     weight_dtype: Any = None,
 ) -> Sizes:
@@ -171,7 +171,7 @@ def measure(
         weight=jnp.dtype(weight_dtype or dtype).itemsize,
         unpacked=not whole or weight_dtype is not None,
         summed=summed,
-        watched=watched,
+        observed=observed,
         devices=num_devices,
     )
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import AxisType, Mesh
+import numpy as np
+from jax.sharding import AxisType, Mesh, Sharding
 
 from pes_rl.errors import UserError
 from pes_rl.estimators.core import Placement
@@ -62,7 +63,12 @@ def check_fit(num_pairs: int, num_devices: int) -> None:
 
 def summation_blocks(num_pairs: int, num_devices: int) -> int:
     """Blocks in which pairs are summed: 8 where that divides N and the devices divide it."""
-    return math.lcm(math.gcd(num_pairs, _BLOCKS), num_devices)
+    blocks = math.gcd(num_pairs, _BLOCKS)
+    # The sum of a block of one pair is a product, which a compiler may merge with the addition of
+    # the blocks, on one device and not on several.
+    if blocks == num_pairs > 1:
+        blocks //= 2
+    return math.lcm(blocks, num_devices)
 
 
 def make_placement(num_pairs: int, num_devices: int) -> Placement:
@@ -85,3 +91,31 @@ def make_placement(num_pairs: int, num_devices: int) -> Placement:
         return gather(sums).sum(axis=0)
 
     return Placement(gather, here, weighted_sum)
+
+
+def fetch(tree: Any) -> Any:
+    """Copies on the host of whole arrays, wherever their parts are."""
+    return jax.tree.map(_fetch, tree)
+
+
+def _fetch(array: Any) -> np.ndarray:
+    if array.is_fully_addressable or array.is_fully_replicated:
+        return np.array(array)
+    from jax.experimental import multihost_utils
+
+    return np.array(multihost_utils.process_allgather(array, tiled=True))
+
+
+def distribute(array: np.ndarray, sharding: Sharding) -> Array:
+    """The array on devices; every process gives the whole of it and keeps its own part."""
+    array = np.asarray(array)
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
+def complete(tree: Any, prefix: Any) -> Any:
+    """A sharding for each leaf of ``tree`` from one for whole branches of it."""
+
+    def spread(sharding: Sharding, branch: Any) -> Any:
+        return jax.tree.map(lambda _: sharding, branch)
+
+    return jax.tree.map(spread, prefix, tree, is_leaf=lambda node: isinstance(node, Sharding))

@@ -35,7 +35,7 @@ _PIECE = 2**26  # bytes
 _LOST = re.compile(r"gloo|nccl|coordination|unavailable|deadline_exceeded|socket", re.IGNORECASE)
 
 
-class Place(NamedTuple):
+class Rendezvous(NamedTuple):
     """Where a process stands among the others; all None to have JAX find out."""
 
     coordinator: str | None = None
@@ -62,7 +62,8 @@ class Processes:
 
         from pes_rl.training.placement import make_mesh
 
-        first = {device.process_index: device for device in reversed(jax.devices())}
+        # CPUs also where there are accelerators: what host engines exchange is small.
+        first = {device.process_index: device for device in reversed(jax.devices("cpu"))}
         return make_mesh([first[i] for i in range(self.size)])
 
     def wait(self) -> None:
@@ -78,14 +79,18 @@ class Processes:
             return False
         return True
 
-    def agreed(self, stop: list[int]) -> bool:
-        """Whether any process has received a signal; ``stop`` then holds one on all of them."""
+    def agreed(self, stop: list[int], finished: bool = False) -> bool:
+        """Whether any process has received a signal, or thinks that the run is ``finished``.
+
+        ``stop`` then holds a signal on all of them if one of them got one.
+        """
         if self.size == 1:
-            return bool(stop)
-        asked = int(self.gather(np.array([stop[0] if stop else 0])).max())
-        if asked and not stop:
-            stop.append(asked)
-        return asked > 0
+            return bool(stop) or finished
+        own = np.array([[stop[0] if stop else 0, finished]])
+        signal, finished = self.gather(own).max(axis=0).tolist()
+        if signal and not stop:
+            stop.append(signal)
+        return bool(signal or finished)
 
     def decide(self, decision: Callable[[], Any]) -> Any:
         """What the first process's ``decision`` returns (JSON), or the UserError it raises."""
@@ -132,6 +137,11 @@ class Processes:
         found = _run(_all_gather(self.mesh), self.mesh, rows)
         shape = (self.size * len(values), *values.shape[1:])
         return np.frombuffer(found.tobytes(), values.dtype).reshape(shape).copy()
+
+    def own(self, rows: np.ndarray) -> np.ndarray:
+        """This process's part of an array of all pairs or particles; undoes `gather`."""
+        share = len(rows) // self.size
+        return rows[self.index * share :][:share]
 
     def _barrier(self, name: str, seconds: float) -> None:
         _client().wait_at_barrier(name, int(1000 * seconds))
@@ -183,7 +193,7 @@ def _run(program: Any, mesh: Mesh, rows: np.ndarray) -> np.ndarray:
     return np.asarray(program(jax.make_array_from_process_local_data(sharding, rows)))
 
 
-def together(work: Callable[[Processes], Any], place: Place) -> None:
+def together(work: Callable[[Processes], Any], where: Rendezvous) -> None:
     """Do ``work`` with the other processes.
 
     A process that fails by itself ends at once, without waiting for the others as JAX would; they
@@ -194,7 +204,7 @@ def together(work: Callable[[Processes], Any], place: Place) -> None:
         ``work`` raises on all processes alike.
     """
     one_xla_thread()
-    processes = _join(place)
+    processes = _join(where)
     try:
         work(processes)
         processes.wait()
@@ -213,22 +223,22 @@ def _part() -> None:
     jax.distributed.shutdown()
 
 
-def _join(place: Place) -> Processes:
+def _join(where: Rendezvous) -> Processes:
     import jax
 
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM for itself
     options: dict[str, Any] = {}
-    if place.coordinator is not None:
-        host, _, _ = place.coordinator.rpartition(":")
+    if where.coordinator is not None:
+        host, _, _ = where.coordinator.rpartition(":")
         local = host in ("localhost", "127.0.0.1", "[::1]")
         options = {
-            "coordinator_address": place.coordinator,
-            "num_processes": place.num_processes,
-            "process_id": place.process_id,
+            "coordinator_address": where.coordinator,
+            "num_processes": where.num_processes,
+            "process_id": where.process_id,
             "cluster_detection_method": "deactivate",
-            "coordinator_bind_address": place.coordinator if local else None,
+            "coordinator_bind_address": where.coordinator if local else None,
         }
-    with _explained(place):
+    with _explained(where):
         jax.distributed.initialize(
             **options,
             heartbeat_timeout_seconds=_HEARTBEAT_S,
@@ -238,7 +248,7 @@ def _join(place: Place) -> Processes:
 
 
 @contextlib.contextmanager
-def _explained(place: Place) -> Iterator[None]:
+def _explained(where: Rendezvous) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
@@ -247,9 +257,9 @@ def _explained(place: Place) -> Iterator[None]:
             "--coordinator HOST:PORT --num-processes N --process-id I"
         ) from error
     except RuntimeError as error:
-        where = place.coordinator or "its job's first process"
+        address = where.coordinator or "its job's first process"
         reason = str(error).splitlines()[0]
-        raise UserError(f"process cannot join the others through {where}: {reason}") from error
+        raise UserError(f"process cannot join the others through {address}: {reason}") from error
 
 
 def _abandon(error: BaseException) -> NoReturn:

@@ -1,9 +1,14 @@
-"""The fused update: perturb, unroll, estimate, descend, normalise, in one program.
+"""One update as three pure functions, the same on a host, on devices and in several processes.
 
-Several updates are a scan inside it, so nothing returns to Python before their metrics do. On
-several devices the whole of it runs under `jax.shard_map`: a pair's noise, environments and clocks
-stay on its device; devices exchange the segments' losses and sums over their blocks of pairs, and
-compute all that follows from them alike.
+    init(theta)                   -> state
+    ask(state)                    -> plan, affine, state      what the population is to run
+    tell(state, plan, rollout)    -> state, row               estimate, descend, normalise
+
+Whoever drives them unrolls the population in between: a compiled program does all of it, many
+updates at a time (`pes_rl.training.device`); a host steps its simulators (`pes_rl.training.host`).
+With pairs spread over devices or processes the functions run under `jax.shard_map`: noise and
+clocks stay with the pairs, losses and sums over blocks of pairs are exchanged, and all that follows
+from them is computed alike everywhere.
 """
 
 from __future__ import annotations
@@ -14,21 +19,28 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
 from pes_rl.config import Config
-from pes_rl.estimators import Estimator, EstimatorState, Placement
-from pes_rl.particles.device import Population, Unrolled
-from pes_rl.particles.statistics import Affine, Count, Statistics, identity
-from pes_rl.training.learner import descend
-from pes_rl.training.placement import AXIS, make_placement
+from pes_rl.estimators import (
+    ESTIMATORS,
+    Estimator,
+    EstimatorState,
+    Perturbation,
+    Placement,
+    Shaping,
+)
+from pes_rl.particles.rollout import Rollout
+from pes_rl.particles.statistics import Count, Statistics
+from pes_rl.policies.normalizer import Affine
+from pes_rl.training.descent import descend
+from pes_rl.training.placement import AXIS
 
 Array = jax.Array
 
 
-class DeviceState(NamedTuple):
-    """All that the next update depends on.
+class TrainState(NamedTuple):
+    """All that the next update depends on, apart from the environments.
 
     Attributes:
       key: key data of the run; it never changes.
@@ -37,7 +49,6 @@ class DeviceState(NamedTuple):
       statistics: of the observations.
       env_steps: live member steps so far.
       estimator: noise and clocks of the pairs.
-      population: their environments.
     """
 
     key: Array
@@ -46,7 +57,6 @@ class DeviceState(NamedTuple):
     statistics: Statistics
     env_steps: Count
     estimator: EstimatorState
-    population: Any
 
 
 class Row(NamedTuple):
@@ -70,111 +80,121 @@ class Row(NamedTuple):
     zero_update: Array
     learning_rate: Array
 
-
-class Parts(NamedTuple):
-    """What an update is made of."""
-
-    config: Config
-    estimator: Estimator
-    optimizer: optax.GradientTransformation
-    population: Population
-    observation_size: int
-
-
-def init_state(parts: Parts, theta: Array) -> DeviceState:
-    """State before the first update, in theta's dtype."""
-    key = jax.random.key(parts.config.seed)
-    return DeviceState(
-        key=jax.random.key_data(key),
-        theta=theta,
-        optimizer=parts.optimizer.init(theta),
-        statistics=Statistics.empty(parts.observation_size),
-        env_steps=Count.zero(),
-        estimator=parts.estimator.init(key, theta),
-        population=parts.population.init(theta.dtype),
-    )
+    def metrics(self) -> dict[str, Any]:
+        """The ``train/`` values of the update's metrics row."""
+        return {
+            "train/segment_return": float(self.segment_return),
+            "train/grad_norm": float(self.grad_norm),
+            "train/live_fraction": int(self.steps) / int(self.slots),
+            "train/invalid_particles": int(self.invalid_particles),
+            "train/zero_updates": int(self.zero_update),
+            # Of a float32, whose further digits would only look like a rate that nobody chose.
+            "train/learning_rate": float(f"{self.learning_rate:.7g}"),
+        }
 
 
-def specs() -> DeviceState:
-    """How a `DeviceState` is laid out over the mesh: pairs are spread, all else is everywhere."""
-    pairs: Any = Spec(AXIS)
-    everywhere: Any = Spec()
-    estimator = EstimatorState(everywhere, *[pairs] * 6, scale=everywhere)
-    return DeviceState(*[everywhere] * 5, estimator=estimator, population=pairs)
+class Update(NamedTuple):
+    """Three pure functions, for the n pairs that are here.
+
+    Attributes:
+      init: ``(theta [P]) -> state``, in theta's dtype.
+      ask: ``(state) -> (plan, affine, state)``: the pairs' noise, restarts and step limits, and the
+        observation normalisation in force.
+      tell: ``(state, plan, rollout) -> (state, row)``.
+    """
+
+    init: Callable[[Array], TrainState]
+    ask: Callable[[TrainState], tuple[Perturbation, Affine, TrainState]]
+    tell: Callable[[TrainState, Perturbation, Rollout], tuple[TrainState, Row]]
 
 
-def shardings(mesh: Mesh) -> DeviceState:
-    """`specs` on a mesh."""
-    return jax.tree.map(
-        lambda spec: NamedSharding(mesh, spec), specs(), is_leaf=lambda x: isinstance(x, Spec)
-    )
+def make_update(config: Config, observation_size: int, placement: Placement) -> Update:
+    """The configured update, for the pairs that ``placement`` says are here."""
+    estimator, optimizer = configured_estimator(config), make_optimizer(config)
 
+    def init(theta: Array) -> TrainState:
+        key = jax.random.key(config.seed)
+        return TrainState(
+            key=jax.random.key_data(key),
+            theta=theta,
+            optimizer=optimizer.init(theta),
+            statistics=Statistics.empty(observation_size),
+            env_steps=Count.zero(),
+            estimator=estimator.init(key, theta),
+        )
 
-def make_advance(parts: Parts, mesh: Mesh, num_updates: int) -> Callable:
-    """``(state) -> (state, rows)``: some updates; the rows' leaves are [num_updates]."""
-    update = make_update(parts, make_placement(parts.config.num_pairs, mesh.size))
-
-    def advance(state: DeviceState) -> tuple[DeviceState, Row]:
-        # The default would be TF32 on some GPUs, which is too coarse for physics and policies.
-        with jax.default_matmul_precision("highest"):
-            return jax.lax.scan(lambda s, _: update(s), state, length=num_updates)
-
-    if mesh.size == 1:
-        return advance
-    return jax.shard_map(
-        advance, mesh=mesh, in_specs=(specs(),), out_specs=(specs(), Spec()), check_vma=False
-    )
-
-
-def make_update(parts: Parts, placement: Placement) -> Callable[[DeviceState], tuple]:
-    """``(state) -> (state, Row)``: one update, for the pairs that are here."""
-    config, estimator = parts.config, parts.estimator
-
-    def update(state: DeviceState) -> tuple[DeviceState, Row]:
+    def ask(state: TrainState) -> tuple[Perturbation, Affine, TrainState]:
         plan, inner = estimator.perturb(state.estimator)
-        norm = affine(config, state)
-        out, population = parts.population.unroll(
-            state.key, state.theta, plan, state.population, norm
-        )
-        grad, inner, info = estimator.gradient(inner, out.segment, placement)
+        return plan, affine(config, state.statistics), state._replace(estimator=inner)
+
+    def tell(state: TrainState, plan: Perturbation, rollout: Rollout) -> tuple[TrainState, Row]:
+        grad, inner, info = estimator.gradient(state.estimator, rollout.segment, placement)
         rate = learning_rate(config, state.env_steps)
-        theta, memory = descend(
-            parts.optimizer, (state.theta, state.optimizer), grad, rate, info.zero_update
+        theta, optimizer_state = descend(
+            optimizer, (state.theta, state.optimizer), grad, rate, info.zero_update
         )
-        segment = jax.tree.map(placement.gather, out.segment)
-        steps = segment.steps.sum(dtype=jnp.uint32)
-        slots = 2 * placement.gather(plan.step_limit).sum(dtype=jnp.uint32)
-        counted = (segment.steps > 0) & ~segment.invalid
-        gained = jnp.where(counted, config.reward_shift * segment.steps - segment.loss, 0)
-        mean_return = gained.sum() / jnp.maximum(counted.sum(), 1)
+        steps, slots, segment_return = _totals(config, plan, rollout, placement)
         row = Row(
             steps,
             slots,
-            mean_return,
+            segment_return,
             jnp.linalg.norm(grad),
             info.invalid_particles,
             info.zero_update,
             rate,
         )
-        state = DeviceState(
+        state = TrainState(
             state.key,
             theta,
-            memory,
-            _observe(config, state.statistics, out, placement),
+            optimizer_state,
+            _observe(config, state.statistics, rollout, placement),
             state.env_steps.plus(steps),
             inner,
-            population,
         )
         return state, row
 
-    return update
+    return Update(init, ask, tell)
 
 
-def affine(config: Config, state: DeviceState) -> Affine:
-    """The observation normalisation in force."""
-    if config.normalize_observations:
-        return state.statistics.affine()
-    return identity(state.statistics.mean.size)
+def layout() -> TrainState:
+    """How a `TrainState` lies on a mesh: what belongs to pairs is spread, all else is everywhere.
+
+    Each leaf stands for a whole branch.
+    """
+    pairs: Any = Spec(AXIS)
+    everywhere: Any = Spec()
+    estimator = EstimatorState(everywhere, *[pairs] * 6, scale=everywhere)
+    return TrainState(*[everywhere] * 5, estimator=estimator)
+
+
+def configured_estimator(config: Config) -> Estimator:
+    """The configured estimator, for episodes of the configured horizon."""
+    options: dict[str, Any] = {"shaping": Shaping(config.shaping, config.num_top_pairs)}
+    if config.segment_length is not None:
+        options |= {"segment_length": config.segment_length, "staggered": config.staggered}
+    if config.noise_period is not None:
+        options["noise_period"] = config.noise_period
+    make = ESTIMATORS[config.estimator]
+    return make(config.num_pairs, config.perturb_std, horizon=config.horizon, **options)
+
+
+def make_optimizer(config: Config) -> optax.GradientTransformation:
+    """The configured optax optimiser at unit learning rate; schedules scale its updates."""
+    kinds = {
+        "sgd": lambda: optax.trace(config.momentum) if config.momentum else optax.identity(),
+        "adam": optax.scale_by_adam,
+        "adamw": optax.scale_by_adam,
+        "rmsprop": optax.scale_by_rms,
+    }
+    clip, decoupled = config.max_grad_norm, config.optimizer == "adamw"
+    decay = optax.add_decayed_weights(config.weight_decay)
+    return optax.chain(
+        optax.clip_by_global_norm(clip) if clip is not None else optax.identity(),
+        optax.identity() if decoupled else decay,
+        kinds[config.optimizer](),
+        decay if decoupled else optax.identity(),
+        optax.scale(-1.0),
+    )
 
 
 def learning_rate(config: Config, env_steps: Count) -> Array:
@@ -189,17 +209,36 @@ def learning_rate(config: Config, env_steps: Count) -> Array:
     return start * 0.5 * (1 + jnp.cos(jnp.pi * progress))
 
 
+def affine(config: Config, statistics: Statistics) -> Affine:
+    """The observation normalisation in force."""
+    if config.normalize_observations:
+        return statistics.affine()
+    return Affine.identity(statistics.mean.size)
+
+
+def _totals(
+    config: Config, plan: Perturbation, rollout: Rollout, placement: Placement
+) -> tuple[Array, Array, Array]:
+    """Live steps, slots and mean return of all pairs."""
+    segment = jax.tree.map(placement.gather, rollout.segment)
+    steps = segment.steps.sum(dtype=jnp.uint32)
+    slots = 2 * placement.gather(plan.step_limit).sum(dtype=jnp.uint32)
+    counted = (segment.steps > 0) & ~segment.invalid
+    gained = jnp.where(counted, config.reward_shift * segment.steps - segment.loss, 0)
+    return steps, slots, gained.sum() / jnp.maximum(counted.sum(), 1)
+
+
 def _observe(
-    config: Config, statistics: Statistics, out: Unrolled, placement: Placement
+    config: Config, statistics: Statistics, rollout: Rollout, placement: Placement
 ) -> Statistics:
     """Statistics with what the pairs observed whose simulations stayed sound."""
     if not config.normalize_observations:
         return statistics
-    valid = ~out.segment.invalid.any(axis=1)
-    ones = jnp.ones(valid.shape, out.first.dtype)
+    valid = ~rollout.segment.invalid.any(axis=1)
+    ones = jnp.ones(valid.shape, rollout.first.dtype)
     first, second = (
         placement.weighted_sum(ones, jnp.where(valid[:, None], sums, 0))
-        for sums in (out.first, out.second)
+        for sums in (rollout.first, rollout.second)
     )
-    steps = jnp.where(valid[:, None], out.segment.steps, 0).sum(axis=1)
+    steps = jnp.where(valid[:, None], rollout.segment.steps, 0).sum(axis=1)
     return statistics.merge(placement.gather(steps).sum(dtype=jnp.uint32), first, second)

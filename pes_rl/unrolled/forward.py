@@ -1,69 +1,58 @@
-"""The scan that forward-mode methods share: one particle, one segment, step by step.
+"""What forward-mode methods share: a problem that differentiates itself while it unrolls.
 
 A forward method carries a sensitivity of the state to the parameters along with the state, so its
-gradients see all of an episode's past at no cost in memory over time.
+gradients see all of an episode's past at no cost in memory over time. To everything else state,
+sensitivity and gradient are the carry of one more problem, which restarts and ends like any other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from pes_rl import streams
+from pes_rl.particles.problem import ParticleState, begin, reset_key, stream_of, unroll
 from pes_rl.problems.protocol import Carry, Problem
-from pes_rl.unrolled.single import Array, Outcome, Rule, Span, either
-from pes_rl.unrolled.vector import Vector, joiner, split, vector_step
-
-Advance = Callable[[Callable, Any, Array, Array, Any], tuple[Any, Array, tuple]]
+from pes_rl.unrolled.single import Array, Rule
 
 
-def forward_rule(problem: Problem, blank: Callable, start: Callable, advance: Advance) -> Rule:
-    """A rule from a method's three decisions.
+class Keys(NamedTuple):
+    """The key of such a problem: one for the problem within it, one for the method's own noise."""
 
-    Args:
-      problem: the problem.
-      blank: ``(theta, values [S]) -> memory`` of the right shapes.
-      start: ``(f, key, theta) -> memory`` at a start state ``f(theta) -> values [S]``.
-      advance: ``(f, key, theta, values, memory) -> (memory, gradient [P], ((values, loss), aux))``
-        for one step ``f(theta, values) -> ((values, loss), aux)``.
+    problem: Any
+    noise: Any
+
+
+class Sensitive(NamedTuple):
+    """The carry of such a problem.
+
+    Attributes:
+      carry: of the problem within it.
+      sensitivity: whatever stands for the derivative of that carry in theta.
+      gradient: [P], of the losses of the present segment.
     """
 
-    def segment(theta: Array, span: Span, carry: Carry, memory: Any):
-        def begun(theta: Array) -> Array:
-            return split(problem.init(span.reset_key, theta)).values
+    carry: Carry
+    sensitivity: Any
+    gradient: Array
 
-        noise_key = jax.random.fold_in(span.noise_keys[0], span.noise_keys.size)
-        memory = either(span.restart, start(begun, noise_key, theta), memory)
-        carry = either(span.restart, problem.init(span.reset_key, theta), carry)
 
-        def one_step(loop, x):
-            carry, memory, ended, invalid, loss, gradient = loop
-            key, noise_key, allowed = x
-            f, now = vector_step(problem, key, carry)
-            live = allowed & ~ended
-            later, slope, ((values, new_loss), (rest, done)) = advance(
-                f, noise_key, theta, now.values, memory
-            )
-            bad = live & ~jnp.isfinite(new_loss)
-            counts = live & ~bad
-            loop = (
-                either(live, joiner(carry)(Vector(values, rest)), carry),
-                either(live, later, memory),
-                ended | (live & done) | bad,
-                invalid | bad,
-                loss + jnp.where(counts, new_loss, 0),
-                gradient + jnp.where(counts, slope, 0),
-            )
-            return loop, live
+def forward_rule(problem: Problem, segment_length: int) -> Rule:
+    """Differentiate by unrolling a problem that takes `Keys` and carries a `Sensitive`."""
 
-        none, zero = jnp.zeros((), bool), jnp.zeros((), theta.dtype)
-        loop = (carry, memory, span.ended, none, zero, jnp.zeros_like(theta))
-        xs = span.step_keys, span.noise_keys, span.allowed
-        loop, live = jax.lax.scan(one_step, loop, xs)
-        carry, memory, ended, invalid, loss, gradient = loop
-        steps = live.sum(dtype=jnp.int32)
-        return carry, memory, Outcome(loss, steps, gradient, ended, invalid)
+    def init(key: Any, theta: Array) -> Sensitive:
+        return problem.init(Keys(key, key), theta)
 
-    return Rule(lambda theta, carry: blank(theta, split(carry).values), segment)
+    def segment(theta: Array, restart: Array, step_limit: Array, particle: ParticleState):
+        noise = stream_of(particle.key, streams.NOISE, particle.pair)
+        # K beside the counter of a step: no step's key is drawn twice.
+        noise = jax.random.fold_in(jax.random.fold_in(noise, particle.steps), segment_length)
+        particle = begin(problem, Keys(reset_key(particle), noise), theta, restart, particle)
+        carry = particle.carry._replace(gradient=jnp.zeros_like(theta))
+        particle, drawn = particle._replace(carry=carry), Keys(streams.ENVIRONMENT, streams.NOISE)
+        segment, after = unroll(problem, segment_length, theta, step_limit, particle, drawn)
+        return after.carry.gradient, segment, after
+
+    return Rule(init, segment)

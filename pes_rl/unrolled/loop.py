@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from pes_rl.unrolled.method import Method
+from pes_rl.training.descent import descend
+from pes_rl.unrolled.method import Method, Metrics
 
 Array = jax.Array
 
@@ -28,6 +29,9 @@ class LoopState(NamedTuple):
     method: Any
 
 
+Update = Callable[[LoopState], tuple[LoopState, Metrics]]
+
+
 class Loop(NamedTuple):
     """Two pure functions of one seed.
 
@@ -37,7 +41,7 @@ class Loop(NamedTuple):
     """
 
     init: Callable[[Any, Array], LoopState]
-    update: Callable[[LoopState], tuple[LoopState, Any]]
+    update: Update
 
 
 class History(NamedTuple):
@@ -64,11 +68,11 @@ def make_loop(method: Method, optimizer: optax.GradientTransformation) -> Loop:
     def init(key: Any, theta: Array) -> LoopState:
         return LoopState(theta, optimizer.init(theta), method.init(key, theta))
 
-    def update(state: LoopState):
+    def update(state: LoopState) -> tuple[LoopState, Metrics]:
         gradient, inner, metrics = method.estimate(state.theta, state.method)
-        updates, memory = optimizer.update(gradient, state.optimizer, state.theta)
-        theta: Any = optax.apply_updates(state.theta, updates)
-        return LoopState(theta, memory, inner), metrics
+        before, refused = (state.theta, state.optimizer), metrics.refused > 0
+        after = descend(optimizer, before, gradient, rate=1.0, refused=refused)
+        return LoopState(*after, inner), metrics
 
     return Loop(init, update)
 
@@ -111,7 +115,7 @@ def minimize(
         sums.append([np.asarray(total) for total in totals])
         if progress is not None:
             progress(int(after), num_updates)
-    loss, steps, invalid = (np.stack(each, axis=1) for each in zip(*sums, strict=True))
+    loss, steps, invalid, _ = (np.stack(each, axis=1) for each in zip(*sums, strict=True))
     nothing = np.zeros((len(seeds), 1))
     with np.errstate(invalid="ignore"):
         loss = np.concatenate([nothing + np.nan, loss / steps], axis=1, dtype=np.float64)
@@ -121,7 +125,7 @@ def minimize(
     )
 
 
-def _many(update: Callable) -> Callable:
+def _many(update: Update) -> Callable[[LoopState, Array], tuple[LoopState, Metrics]]:
     """``(state, n) -> (state, sums of the metrics)``; n is data, so it compiles once."""
 
     def many(state: LoopState, n: Array):

@@ -26,11 +26,13 @@ class Metrics(NamedTuple):
       loss: float, losses of the live steps.
       steps: int32, live steps; what an update costs.
       invalid: int32, particles whose loss or gradient was not finite; they contribute nothing.
+      refused: int32, 1 where shaping refused the update, which must then move nothing.
     """
 
     loss: Array
     steps: Array
     invalid: Array
+    refused: Array
 
 
 class Method(NamedTuple):
@@ -61,11 +63,13 @@ def evolution(problem: Problem, estimator: Estimator) -> Method:
         plan, inner = estimator.perturb(inner)
         segment, particles = runner(inner.clock.size).unroll(theta, plan, particles)
         gradient, inner, info = estimator.gradient(inner, segment)
-        return gradient, (inner, particles), totals(segment, info.invalid_particles)
+        metrics = totals(segment, info.invalid_particles, info.zero_update)
+        return gradient, (inner, particles), metrics
 
     return Method(init, estimate)
 
 
-def totals(segment: Segment, invalid: Array) -> Metrics:
+def totals(segment: Segment, invalid: Array, refused: Array | bool = False) -> Metrics:
     """The metrics of one segment of a population."""
-    return Metrics(segment.loss.sum(), segment.steps.sum(dtype=jnp.int32), invalid)
+    steps = segment.steps.sum(dtype=jnp.int32)
+    return Metrics(segment.loss.sum(), steps, invalid, jnp.asarray(refused, jnp.int32))

@@ -20,10 +20,10 @@ import jax
 import jax.numpy as jnp
 
 from pes_rl.estimators import pes
-from pes_rl.particles.problem import lift
+from pes_rl.particles.problem import lift, not_begun
 from pes_rl.problems.protocol import Problem
-from pes_rl.unrolled import single
 from pes_rl.unrolled.method import Method, totals
+from pes_rl.unrolled.single import differentiate
 from pes_rl.unrolled.truncated_bptt import backpropagation_rule
 
 Array = jax.Array
@@ -41,7 +41,7 @@ def pes_analytic(
     """PES whose own-segment term is backpropagated: less noise, and a third particle per pair."""
     estimator = pes(num_pairs, perturb_std, segment_length, horizon, staggered=staggered)
     runner = lift(problem, num_pairs, segment_length, perturb_std)
-    rule = backpropagation_rule(problem)
+    rule = backpropagation_rule(problem, segment_length)
 
     def init(key: Any, theta: Array):
         noise_key, problem_key = jax.random.split(key)
@@ -49,26 +49,24 @@ def pes_analytic(
         return (
             estimator.init(noise_key, theta),
             runner.init(problem_key, theta),
-            single.begin(problem, rule, problem_key, theta, num_pairs),
+            not_begun(problem_key, rule.init(problem_key, theta), (num_pairs,)),
         )
 
     def estimate(theta: Array, state: Any):
         inner, particles, centres = state
         plan, inner = estimator.perturb(inner)
         segment, particles = runner.unroll(theta, plan, particles)
-        centre, centres = single.unroll(
-            rule, segment_length, theta, plan.restart, plan.step_limit, centres
-        )
-        expected = perturb_std * (plan.noise * centre.gradient).sum(axis=1)
+        slope, centre, centres = differentiate(rule, theta, plan.restart, plan.step_limit, centres)
+        expected = perturb_std * (plan.noise * slope).sum(axis=1)
         loss = segment.loss - jnp.stack([expected, -expected], axis=1)
         # A centre without a gradient takes its pair with it.
-        invalid = segment.invalid | centre.invalid[:, None]
+        invalid = jnp.logical_or(segment.invalid, centre.invalid[:, None])
         live = (segment.steps > 0) & ~invalid.any(axis=1, keepdims=True)
         reduced = segment._replace(loss=jnp.where(live, loss, 0), invalid=invalid)
         gradient, after, info = estimator.gradient(inner, reduced)
         difference = reduced.loss[:, 0] - reduced.loss[:, 1]
         own = difference @ plan.noise / (2 * perturb_std * num_pairs)
-        kept = jnp.where(live.any(axis=1)[:, None], centre.gradient, 0)
+        kept = jnp.where(live.any(axis=1)[:, None], slope, 0)
         metrics = totals(segment, info.invalid_particles)
         metrics = metrics._replace(steps=metrics.steps + centre.steps.sum(dtype=jnp.int32))
         return gradient - own + kept.mean(axis=0), (after, particles, centres), metrics

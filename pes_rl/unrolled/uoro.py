@@ -12,13 +12,15 @@ the estimate unbiased at fixed theta.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
-from pes_rl.problems.protocol import Problem
-from pes_rl.unrolled.forward import forward_rule
+from pes_rl.problems.protocol import Problem, Step
+from pes_rl.unrolled import vector
+from pes_rl.unrolled.forward import Keys, Sensitive, forward_rule
 from pes_rl.unrolled.method import Method
 from pes_rl.unrolled.single import Array, make_method
 
@@ -34,27 +36,36 @@ def uoro(
     staggered: bool = True,
 ) -> Method:
     """Unbiased, noisy gradient of each segment's loss through the whole episode so far."""
-
-    def blank(theta: Array, values: Array) -> tuple[Array, Array]:
-        return jnp.zeros_like(values), jnp.zeros_like(theta)
-
-    def start(f: Callable, key: Array, theta: Array) -> tuple[Array, Array]:
-        values, pull = jax.vjp(f, theta)
-        signs = jax.random.rademacher(key, values.shape, values.dtype)
-        return _add(jnp.zeros_like(values), jnp.zeros_like(theta), signs, pull(signs)[0])
-
-    def advance(f: Callable, key: Array, theta: Array, values: Array, memory: tuple[Array, Array]):
-        a, b = memory
-        (moved, loss_slope) = jax.jvp(lambda v: f(theta, v)[0], (values,), (a,))[1]
-        out, pull, aux = jax.vjp(lambda p: f(p, values), theta, has_aux=True)
-        zeros = jnp.zeros_like(values)
-        (direct,) = pull((zeros, jnp.ones_like(out[1])))
-        signs = jax.random.rademacher(key, values.shape, values.dtype)
-        (pulled,) = pull((signs, jnp.zeros_like(out[1])))
-        return _add(moved, b, signs, pulled), loss_slope * b + direct, (out, aux)
-
-    rule = forward_rule(problem, blank, start, advance)
+    rule = forward_rule(WithRankOne(problem), segment_length)
     return make_method(problem, rule, segment_length, horizon, num_particles, staggered)
+
+
+@dataclass(frozen=True)
+class WithRankOne:
+    """A problem that carries a random estimate of its Jacobian: the sensitivity is a [S], b [P]."""
+
+    problem: Problem
+
+    def init(self, keys: Keys, theta: Array) -> Sensitive:
+        """A start state and an estimate of its derivative."""
+        start = partial(vector.start, self.problem, keys.problem)
+        values, pull, carry = jax.vjp(start, theta, has_aux=True)
+        signs = jax.random.rademacher(keys.noise, values.shape, values.dtype)
+        zero = jnp.zeros_like(theta)
+        rank_one = _add(jnp.zeros_like(values), zero, signs, pull(signs)[0])
+        return Sensitive(carry, rank_one, zero)
+
+    def step(self, keys: Keys, theta: Array, now: Sensitive) -> tuple[Sensitive, Step]:
+        """One step, its derivative along a and an estimate of that in theta."""
+        (a, b), values = now.sensitivity, vector.values_of(now.carry)
+        step = partial(vector.step, self.problem, keys.problem, now.carry)
+        moved, loss_slope = jax.jvp(lambda v: step(theta, v)[0], (values,), (a,))[1]
+        _, pull, (carry, out) = jax.vjp(lambda p: step(p, values), theta, has_aux=True)
+        (direct,) = pull((jnp.zeros_like(values), jnp.ones_like(out.loss)))
+        signs = jax.random.rademacher(keys.noise, values.shape, values.dtype)
+        (pulled,) = pull((signs, jnp.zeros_like(out.loss)))
+        gradient = now.gradient + (loss_slope * b + direct)
+        return Sensitive(carry, _add(moved, b, signs, pulled), gradient), out
 
 
 def _add(a: Array, b: Array, c: Array, d: Array) -> tuple[Array, Array]:

@@ -2,54 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from pes_rl.problems.protocol import Carry, Problem
+from pes_rl.problems.protocol import Carry, Problem, Step
 
 Array = jax.Array
 
 
-class Vector(NamedTuple):
-    """A carry taken apart: its floating leaves as one vector [S], and the other leaves."""
-
-    values: Array
-    rest: list[Any]
+def values_of(carry: Carry) -> Array:
+    """The floating leaves of a carry, one after the other [S]."""
+    return ravel_pytree([leaf for leaf in jax.tree.leaves(carry) if _is_floating(leaf)])[0]
 
 
-def split(carry: Carry) -> Vector:
-    """Take a carry apart."""
-    leaves = jax.tree.leaves(carry)
-    floating = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    rest = [leaf for leaf in leaves if not jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return Vector(ravel_pytree(floating)[0], rest)
-
-
-def joiner(carry: Carry) -> Callable[[Vector], Carry]:
-    """The inverse of `split` for carries like this one."""
+def with_values(carry: Carry, values: Array) -> Carry:
+    """The carry with its floating leaves replaced by ``values`` [S]."""
     leaves, structure = jax.tree.flatten(carry)
-    is_float = [bool(jnp.issubdtype(leaf.dtype, jnp.floating)) for leaf in leaves]
-    floating = [leaf for leaf, yes in zip(leaves, is_float, strict=True) if yes]
-    _, unravel = ravel_pytree(floating)
-
-    def join(vector: Vector) -> Carry:
-        values, rest = iter(unravel(vector.values)), iter(vector.rest)
-        return jax.tree.unflatten(structure, [next(values if yes else rest) for yes in is_float])
-
-    return join
+    unravel = ravel_pytree([leaf for leaf in leaves if _is_floating(leaf)])[1]
+    new = iter(unravel(values))
+    return structure.unflatten([next(new) if _is_floating(leaf) else leaf for leaf in leaves])
 
 
-def vector_step(problem: Problem, key: Any, carry: Carry) -> tuple[Callable, Vector]:
-    """``f(theta, values) -> ((values, loss), (rest, done))`` at this carry, and the carry split."""
-    now, join = split(carry), joiner(carry)
+def start(problem: Problem, key: Any, theta: Array) -> tuple[Array, Carry]:
+    """A start state, as values [S] to be differentiated in theta, and as a carry."""
+    carry = problem.init(key, theta)
+    return values_of(carry), carry
 
-    def f(theta: Array, values: Array):
-        after, out = problem.step(key, theta, join(Vector(values, now.rest)))
-        values, rest = split(after)
-        return (values, jnp.asarray(out.loss)), (rest, jnp.asarray(out.done))
 
-    return f, now
+def step(
+    problem: Problem, key: Any, carry: Carry, theta: Array, values: Array
+) -> tuple[tuple[Array, Array], tuple[Carry, Step]]:
+    """One step of the carry with these values, to be differentiated in theta and ``values`` [S].
+
+    Returns:
+      ``((values [S] after it, loss), (carry, step))``; the second pair is not differentiated.
+    """
+    after, out = problem.step(key, theta, with_values(carry, values))
+    out = Step(jnp.asarray(out.loss), jnp.asarray(out.done))
+    return (values_of(after), out.loss), (after, out)
+
+
+def _is_floating(leaf: Array) -> bool:
+    return bool(jnp.issubdtype(leaf.dtype, jnp.floating))

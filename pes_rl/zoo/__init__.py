@@ -12,20 +12,20 @@ from typing import Any
 
 from pes_rl.errors import UserError, suggest
 
-POLICIES = Path(__file__).parent / "policies"
-CARD = "card.json"
+FOLDER = Path(__file__).parent / "policies"
+CARD, PAGE = "card.json", "CARD.md"
 
 
 def names() -> list[str]:
     """Names of the policies that are there, sorted."""
-    return sorted(file.parent.name for file in POLICIES.glob(f"*/{CARD}"))
+    return sorted(file.parent.name for file in FOLDER.glob(f"*/{CARD}"))
 
 
 def find(name: str) -> Path:
     """Folder of the policy called ``name``; UserError naming the nearest if there is none."""
     known = names()
     if name in known:
-        return POLICIES / name
+        return FOLDER / name
     listed = [f"zoo/{one}" for one in known]
     hint = suggest(name, known).replace("'", "'zoo/", 1)
     hint = hint or f"; there is {', '.join(listed) or 'none yet'}"

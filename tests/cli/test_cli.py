@@ -15,7 +15,7 @@ import pytest
 import pes_rl
 from pes_rl import cli
 from pes_rl.config import OPTIONS, build_config, save_config
-from pes_rl.envs.registry import BRAX, TASKS
+from pes_rl.envs.registry import BRAX, OFFICIAL
 from pes_rl.errors import UserError
 
 HEAVY = ("numpy", "jax", "mujoco", "gymnasium", "optax", "scipy", "tensorboardX", "rich")
@@ -34,7 +34,7 @@ def calls(monkeypatch, tmp_path):
         return result | options
 
     trainer = types.ModuleType("pes_rl.runs.run")
-    vars(trainer)["train_from_config"] = lambda *args: seen.append(args)
+    vars(trainer)["train_from_config"] = lambda *args, callback=None: seen.append(args)
     vars(trainer)["resume"] = lambda *args, **options: seen.append((*args, options))
     evaluation = types.ModuleType("pes_rl.evaluation")
     vars(evaluation)["evaluate"] = evaluate
@@ -92,10 +92,10 @@ def test_evaluate(calls, capsys):
 def test_envs(capsys):
     assert cli.main(["envs"]) == 0
     text = capsys.readouterr().out
-    assert all(name in text for name in TASKS)
+    assert all(name in text for name in OFFICIAL)
     assert cli.main(["envs", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert {row["name"] for row in rows} == {*TASKS, *BRAX}
+    assert {row["name"] for row in rows} == {*OFFICIAL, *BRAX}
 
 
 def test_help_and_version(capsys):

@@ -22,7 +22,7 @@ from pes_rl.comparison.report import summary_markdown
 from pes_rl.comparison.result import Result
 from pes_rl.comparison.statistics import Estimate
 from pes_rl.comparison.summary import summarise
-from pes_rl.config import ESTIMATORS
+from pes_rl.config import ESTIMATOR_NAMES
 from pes_rl.styles import STYLES
 
 INF = math.inf
@@ -257,7 +257,7 @@ def test_plots_are_complete_and_reproducible(result, clock, tmp_path):
 
 
 def test_every_estimator_can_be_told_apart_without_colour():
-    assert set(STYLES) >= set(ESTIMATORS)
+    assert set(STYLES) >= set(ESTIMATOR_NAMES)
     assert len({style.marker for style in STYLES.values()}) == len(STYLES)
     assert len({str(style.dash) for style in STYLES.values()}) == len(STYLES)
 

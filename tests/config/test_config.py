@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import get_args
 
 import pytest
+import yaml
 
 from pes_rl.config import (
-    ESTIMATORS,
+    ESTIMATOR_NAMES,
     OPTIONS,
     Config,
     build_config,
@@ -17,8 +19,9 @@ from pes_rl.config import (
     save_config,
     validate,
 )
-from pes_rl.envs.registry import TASKS, resolve
+from pes_rl.envs.registry import OFFICIAL, resolve
 from pes_rl.errors import UserError
+from pes_rl.policies import KINDS, PolicyKind, kind_of, make_policy
 
 
 def write(tmp_path, text, name="f.yaml"):
@@ -27,8 +30,8 @@ def write(tmp_path, text, name="f.yaml"):
     return path
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-@pytest.mark.parametrize("env", TASKS)
+@pytest.mark.parametrize("estimator", ESTIMATOR_NAMES)
+@pytest.mark.parametrize("env", OFFICIAL)
 def test_every_preset_loads_and_reloads_exactly(env, estimator, tmp_path):
     config = build_config({"env": env, "estimator": estimator})
     assert (config.env, config.estimator, config.engine) == (env, estimator, "mujoco")
@@ -42,7 +45,7 @@ def test_every_preset_belongs_to_a_task():
     from importlib.resources import files
 
     names = {p.name for p in files("pes_rl.config.presets").iterdir() if p.name.endswith(".yaml")}
-    assert names == {f"{task}.yaml" for task in TASKS}
+    assert names == {f"{task}.yaml" for task in OFFICIAL}
 
 
 def test_defaults_promised_by_the_design():
@@ -56,6 +59,25 @@ def test_defaults_promised_by_the_design():
     assert build_config({"env": "Swimmer"}).eval_every == 20_000
     assert config.eval_every == 50_000
     assert all(option.help for option in OPTIONS.values())
+
+
+def test_derived_values_are_not_saved(tmp_path):
+    es = build_config({"env": "Hopper", "estimator": "es", "num_pairs": 3, "horizon": 70})
+    assert (es.unroll_length, es.num_particles, es.episode_length) == (70, 6, 1000)
+    endless = {"env": "MountainCarContinuous-v0", "horizon": 9, "segment_length": 4}
+    assert build_config(endless).unroll_length == 4
+    save_config(es, tmp_path / "config.yaml")
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text()).keys() == OPTIONS.keys()
+
+
+def test_every_kind_of_policy_can_be_configured():
+    assert get_args(PolicyKind) == tuple(KINDS)
+    for name, kind in KINDS.items():
+        config = build_config({"env": "Hopper", "policy": name})
+        assert config.hidden_sizes == kind.hidden_sizes
+        policy = make_policy(name, 3, 2, config.hidden_sizes, config.activation)
+        assert (policy.observation_size, policy.action_size, kind_of(policy)) == (3, 2, name)
+        assert policy.init(0).shape == (policy.num_params,)
 
 
 def test_precedence(tmp_path):
@@ -252,7 +274,7 @@ def test_configuration_is_frozen():
 def test_the_table_is_gymnasiums():
     import gymnasium
 
-    for task in TASKS.values():
+    for task in OFFICIAL.values():
         spec = gymnasium.registry[task.gymnasium_id]
         assert spec.max_episode_steps == task.horizon
         assert resolve(task.gymnasium_id) is resolve(task.name) is task
@@ -260,7 +282,7 @@ def test_the_table_is_gymnasiums():
             assert spec.reward_threshold == task.threshold
 
 
-@pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+@pytest.mark.parametrize("task", OFFICIAL.values(), ids=lambda task: task.name)
 def test_the_tables_sizes_are_gymnasiums(task, tmp_path, monkeypatch):
     import gymnasium
 

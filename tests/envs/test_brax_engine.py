@@ -19,7 +19,8 @@ from pes_rl.envs.registry import BRAX, resolve
 from pes_rl.errors import UserError
 from pes_rl.evaluation import evaluate
 from pes_rl.policies import make_policy
-from pes_rl.storage.policy import SavedPolicy, load_policy, save_policy
+from pes_rl.storage.policy import load_policy, save_policy
+from pes_rl.storage.saved_policy import SavedPolicy
 
 EPISODES, HORIZON = 4, 200
 

@@ -13,7 +13,7 @@ from pes_rl.config import build_config
 from pes_rl.envs.make import make_jax_environment
 from pes_rl.envs.mjx_engine import PARITY, MjxTask
 from pes_rl.envs.mujoco_engine import MujocoSimulator
-from pes_rl.envs.registry import TASKS as REGISTERED
+from pes_rl.envs.registry import OFFICIAL
 from pes_rl.envs.simulator import Transition
 from pes_rl.envs.tasks import TASKS
 from pes_rl.errors import UserError
@@ -135,11 +135,11 @@ def test_humanoid_with_newtons_solver_gives_finite_numbers():
 
 
 def test_every_task_has_a_parity_and_a_backend():
-    assert set(PARITY) == set(TASKS) == set(REGISTERED)
+    assert set(PARITY) == set(TASKS) == set(OFFICIAL)
     for name, parity in PARITY.items():
         assert (parity.tolerance is None) == bool(parity.note)
-        assert "mjx" in REGISTERED[name].engines
-        assert "newton" not in REGISTERED[name].backends["mjx"] or parity.tolerance is None
+        assert "mjx" in OFFICIAL[name].engines
+        assert "newton" not in OFFICIAL[name].backends["mjx"] or parity.tolerance is None
 
 
 @pytest.mark.parametrize("name", ["Humanoid", "HumanoidStandup"])

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 
+import jax
 import numpy as np
 import pytest
 
 from pes_rl.config import build_config
 from pes_rl.envs.mujoco_engine import MujocoSimulator
+from pes_rl.envs.simulator import SingleStep
 from pes_rl.envs.tasks import TASKS
-from pes_rl.particles.host import Population
-from pes_rl.policies import Affine, make_policy
-from pes_rl.training.host import Trainer
+from pes_rl.particles.host import HostPopulation
+from pes_rl.policies import make_policy
+from pes_rl.policies.normalizer import Affine
+from pes_rl.training.host import HostTrainer
 from tests.tools.oracle import make_env, record, replay
 
 
@@ -50,36 +53,38 @@ def unroll(name: str, num_threads: int, segments: int = 4, num_pairs: int = 5) -
     """Segments of random linear policies, restarting pairs as their episodes end."""
     task = TASKS[name]
     actions = MujocoSimulator(task, 1).action.size
-    policy = make_policy("linear", task.observation_size, actions)
-    population = Population(lambda n: MujocoSimulator(task, n, num_threads), policy, num_pairs, 3)
+    policy = make_policy("linear", task.observation_size, actions, ())
+    population = HostPopulation(
+        lambda n: MujocoSimulator(task, n, num_threads), policy, num_pairs, 3, num_crews=num_threads
+    )
     rng = np.random.default_rng(0)
     theta = rng.standard_normal((num_pairs, 2, policy.num_params)).astype(np.float32)
     norm = Affine.identity(task.observation_size)
     restart, segments_out = np.ones(num_pairs, bool), []
     for _ in range(segments):
-        segment, moments, _ = population.unroll(theta, restart, np.full(num_pairs, 30), norm)
-        restart = segment.ended.all(axis=1)
-        segments_out.append((segment, moments))
+        rollout = population.unroll(theta, restart, np.full(num_pairs, 30), norm)
+        restart = rollout.segment.ended.all(axis=1)
+        segments_out.append(rollout)
     return segments_out
 
 
 @pytest.mark.parametrize("name", ["Hopper", "Ant"])
 def test_threads_do_not_change_bits(name):
     for one, two in zip(unroll(name, 1), unroll(name, 2), strict=True):
-        for a, b in zip((*one[0], *one[1]), (*two[0], *two[1]), strict=True):
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
             np.testing.assert_array_equal(a, b)
 
 
 def test_pair_does_not_depend_on_its_neighbours():
     """Fewer pairs, hence other rows stepped together: the same first pairs."""
     many, few = unroll("Hopper", 2), unroll("Hopper", 2, num_pairs=2)
-    for (a, _), (b, _) in zip(many, few, strict=True):
-        for x, y in zip(a, b, strict=True):
+    for a, b in zip(many, few, strict=True):
+        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
             np.testing.assert_array_equal(x[:2], y)
 
 
 def test_ended_members_cost_no_steps():
-    segments = [segment for segment, _ in unroll("Hopper", 2)]
+    segments = [rollout.segment for rollout in unroll("Hopper", 2)]
     first = segments[0]
     assert first.ended.any() and (first.steps[first.ended] <= 30).all()
     for before, after in itertools.pairwise(segments):
@@ -88,71 +93,70 @@ def test_ended_members_cost_no_steps():
         assert (after.steps[waiting] == 0).all() and (after.loss[waiting] == 0).all()
 
 
-def make_trainer(**overrides) -> Trainer:
+def make_trainer(**overrides) -> HostTrainer:
     options = {"num_pairs": 4, "segment_length": 20, "num_threads": 2, "eval_episodes": 2}
-    return Trainer(build_config({"env": "HalfCheetah", **options, **overrides}))
+    return HostTrainer(build_config({"env": "HalfCheetah", **options, **overrides}))
 
 
 @pytest.mark.parametrize("breakdown", ["mujoco warning", "nan observation"])
 def test_unstable_simulation_never_reaches_theta(breakdown):
     broken, healthy = make_trainer(), make_trainer()
     for trainer in (broken, healthy):
-        trainer.update()
-    crew = broken._population.crew
+        trainer.advance()
+    crew = broken.population.crews[0]
     if breakdown == "mujoco warning":
-        crew.simulator._fields["qvel"][3] = 1e15  # pair 1, minus member
+        crew.simulator.fields["qvel"][3] = 1e15  # pair 1, minus member
     else:
         crew.observation[3] = np.nan
-        crew.simulator._fields["qvel"][3] = np.nan
-    row = broken.update()
-    healthy.update()
+        crew.simulator.fields["qvel"][3] = np.nan
+    (row,) = broken.advance()
+    healthy.advance()
     assert row["train/invalid_particles"] == 1
     assert np.isfinite(broken.theta).all() and not np.array_equal(broken.theta, healthy.theta)
     assert np.isfinite(broken.normalizer.mean).all() and np.isfinite(broken.normalizer.m2).all()
-    clock = np.asarray(broken._state.estimator.clock)
+    clock = broken.state().train.estimator.clock
     assert clock[1] == 0 and (clock[[0, 2, 3]] > 0).all()
-    assert broken.update()["train/invalid_particles"] == 0
+    assert broken.advance()[0]["train/invalid_particles"] == 0
     assert np.isfinite(broken.theta).all()
 
 
 def sabotage(simulator) -> None:
-    """Let row 3 break down in the fourteenth env step of its episodes."""
-    advance, clock = simulator._advance, simulator._batch.bind("time")
+    """Let row 3 break down in the fifth env step of its episodes."""
+    advance, clock = simulator.advance, simulator.batch.bind("time")
     seconds = simulator.task.frame_skip * simulator.model.opt.timestep
 
     def advance_or_break(ids, action):
-        if round(clock[3] / seconds) == 13:
-            simulator._fields["qvel"][3] = 1e15
+        if round(clock[3] / seconds) == 4:
+            simulator.fields["qvel"][3] = 1e15
         advance(ids, action)
 
-    simulator._advance = advance_or_break
+    simulator.advance = advance_or_break
 
 
 @pytest.mark.parametrize("breaks", [True, False])
-@pytest.mark.parametrize("env", ["HalfCheetah", "Swimmer", "Reacher", "Pusher"])
+@pytest.mark.parametrize("env", [name for name, task in TASKS.items() if not task.contact_forces])
 def test_rewards_worked_out_later_have_the_same_bits(env, breaks):
     outcomes = []
     for together in (True, False):
         trainer = make_trainer(env=env)
-        simulator = trainer._population.crew.simulator
-        assert simulator.stretch(np.arange(8), 5) is not None
+        simulator = trainer.population.crews[0].simulator
+        assert simulator.stretch(np.arange(4), 5).length == 5
         if breaks:
             sabotage(simulator)
         if not together:
-            simulator.stretch = lambda rows, length: None
-        invalid = [trainer.update()["train/invalid_particles"] for _ in range(3)]
+            simulator.stretch = lambda rows, length, s=simulator: SingleStep(s, rows)
+        invalid = [trainer.advance()[0]["train/invalid_particles"] for _ in range(3)]
         assert any(invalid) == breaks
-        state = trainer.state()
-        outcomes.append([invalid, trainer.theta, *state.normalizer, *state.population.values()])
+        outcomes.append([invalid, *jax.tree.leaves(trainer.state())])
     for one, other in zip(*outcomes, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 def test_observation_statistics_equal_a_plain_pass():
     """Merged moments against NumPy over every observation that a policy saw."""
-    trainer, seen = make_trainer(env="Hopper", reward_shift=1), []
-    step = trainer._population.crew.simulator.step
-    crew = trainer._population.crew
+    trainer, seen = make_trainer(env="Hopper", reward_shift=1, num_threads=1), []
+    (crew,) = trainer.population.crews
+    step = crew.simulator.step
 
     def spy(rows, action):
         seen.append(crew_observation(rows))
@@ -176,8 +180,9 @@ def test_observation_statistics_equal_a_plain_pass():
             latest.pop(r, None)
 
     crew.simulator.step, crew.restart = recording, restarting
+    crew.simulator.stretch = lambda rows, length: SingleStep(crew.simulator, rows)
     for _ in range(12):
-        trainer.update()
+        trainer.advance()
     everything = np.concatenate(seen)
     assert trainer.normalizer.total == len(everything) == trainer.env_steps
     np.testing.assert_allclose(trainer.normalizer.mean, everything.mean(axis=0), rtol=1e-9)
@@ -198,10 +203,10 @@ def test_control_that_is_not_finite_ends_the_member():
 def test_reward_of_a_broken_step_is_not_counted():
     """MuJoCo resets a bad state by itself, which looks like a leap to the origin."""
     trainer = make_trainer(normalize_observations=False)
-    trainer.update()
-    crew = trainer._population.crew
-    crew.simulator._fields["qpos"][3, 0] = crew.simulator._tracked[3, 0] = -1000.0
-    crew.simulator._fields["qvel"][3] = 1e15
-    row = trainer.update()
+    trainer.advance()
+    crew = trainer.population.crews[0]
+    crew.simulator.fields["qpos"][3, 0] = crew.simulator.tracked[3, 0] = -1000.0
+    crew.simulator.fields["qvel"][3] = 1e15
+    (row,) = trainer.advance()
     assert row["train/invalid_particles"] == 1
     assert abs(row["train/segment_return"]) < 500

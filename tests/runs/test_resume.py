@@ -66,7 +66,7 @@ def test_rows_equal_but_for_wall_times(runs, name):
 def test_an_episode_was_under_way_when_the_run_was_saved(runs):
     _, broken, _ = runs
     arrays = load_latest(broken / "Hopper-pes").arrays
-    assert (arrays["learner/estimator/clock"] > 0).any()
+    assert (arrays["train/estimator/clock"] > 0).any()
 
 
 def test_opaque_engine_says_that_episodes_restart(runs):

@@ -15,7 +15,7 @@ import pytest
 
 from pes_rl import cli
 from pes_rl.runs import run as run_module
-from pes_rl.training.host import Trainer
+from pes_rl.training.host import HostTrainer
 from tests.tools.run_tools import EVAL, SMALL, arrays, contents, resume, rows, train
 
 FLAGS = f"--env HalfCheetah {SMALL}"
@@ -198,7 +198,13 @@ def exit_code(flags: str, run: Path) -> int:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize(
-    ("place", "num_rows"), [("make_trainer", None), ("save_config", 0), ("first update", 1)]
+    ("place", "num_rows"),
+    [
+        ((HostTrainer, "__init__"), None),
+        ((run_module, "save_config"), 0),
+        ((HostTrainer, "advance"), 1),
+    ],
+    ids=["no folder yet", "no configuration yet", "first update"],
 )
 def test_signals_while_starting(number, code, place, num_rows, tmp_path, monkeypatch):
     """Before there is a folder nothing is left; afterwards there is something to resume."""
@@ -206,12 +212,12 @@ def test_signals_while_starting(number, code, place, num_rows, tmp_path, monkeyp
     def unhandled(*_):
         raise AssertionError("the signal reached whoever had started the run")
 
-    owner, name = (Trainer, "update") if num_rows else (run_module, place)
+    owner, name = place
     plain = getattr(owner, name)
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **options):
         signal.raise_signal(number)
-        return plain(*arguments)
+        return plain(*arguments, **options)
 
     monkeypatch.setattr(owner, name, interrupted)
     before = signal.signal(number, unhandled)

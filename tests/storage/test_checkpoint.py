@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from pes_rl.errors import UserError
-from pes_rl.policies import Normalizer
+from pes_rl.policies.normalizer import Normalizer
 from pes_rl.storage import checkpoint
 from pes_rl.storage.checkpoint import flatten, load_latest, save_checkpoint, unflatten
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from pes_rl.errors import UserError
-from pes_rl.policies import Normalizer, make_policy
+from pes_rl.policies import make_policy
 from pes_rl.policies.action import ActionSpec
-from pes_rl.storage.policy import SavedPolicy, load_policy, save_policy
+from pes_rl.policies.normalizer import Normalizer
+from pes_rl.storage.policy import load_policy, save_policy
+from pes_rl.storage.saved_policy import SavedPolicy
 
 OBS, ACTS = 5, 3
 ENV = {"name": "Hopper", "gymnasium_id": "Hopper-v5"}

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from pes_rl.errors import UserError
-from pes_rl.policies import Normalizer, make_policy
+from pes_rl.policies import make_policy
 from pes_rl.policies.acting import act
 from pes_rl.policies.action import ActionSpec
+from pes_rl.policies.normalizer import Normalizer
 from pes_rl.storage import policy as policy_io
 from pes_rl.storage.policy import load_policy, save_policy
 

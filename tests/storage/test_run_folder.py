@@ -15,14 +15,15 @@ import pytest
 
 from pes_rl.errors import UserError
 from pes_rl.storage import run_folder
+from pes_rl.storage.files import write_text_atomic
 from pes_rl.storage.run_folder import (
     create_run,
     is_run,
     lock_run,
-    plain,
+    read_exact_resume,
     require_run,
+    write_exact_resume,
     write_provenance,
-    write_text_atomic,
 )
 
 
@@ -150,24 +151,9 @@ def test_provenance_imports_nothing_heavy(tmp_path):
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)
 
 
-def test_an_interrupted_write_keeps_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "config.yaml"
-    write_text_atomic(path, "old")
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    for function in ("fsync", "replace"):
-        with monkeypatch.context() as patch:
-            patch.setattr(os, function, full)
-            with pytest.raises(OSError, match="No space"):
-                write_text_atomic(path, "new")
-        assert path.read_text() == "old"
-        assert [p.name for p in tmp_path.iterdir()] == ["config.yaml"]
-
-
-def test_plain_values():
-    row = {"a": np.float32(0.5), "b": np.int64(2), "c": [np.nan, (np.inf, True)], "d": Path("x")}
-    assert plain(row) == {"a": 0.5, "b": 2, "c": [None, [None, True]], "d": "x"}
-    assert plain(np.float64(np.nan)) is None
-    assert type(plain(np.float64(1))) is float
+def test_whether_a_run_continues_bit_for_bit(tmp_path):
+    assert read_exact_resume(tmp_path)
+    for exact in (True, False):
+        write_exact_resume(tmp_path, exact)
+        assert read_exact_resume(tmp_path) is exact
+        assert json.loads((tmp_path / "run.json").read_text()) == {"exact_resume": exact}

@@ -1,7 +1,7 @@
 """Run training cases in a process of their own, so that one can be killed in the middle.
 
 python -m tests.tools.resume_driver whole FOLDER CASE...     train each case without a break
-python -m tests.tools.resume_driver killed FOLDER CASE       train, then SIGKILL itself
+python -m tests.tools.resume_driver killed FOLDER CASE       train, save, go on, SIGKILL itself
 python -m tests.tools.resume_driver resumed FOLDER CASE...   continue each case
 """
 
@@ -46,39 +46,32 @@ def cases() -> dict[str, dict]:
     return table
 
 
-def train(folder: Path, name: str, updates: int, kill_after: int | None) -> None:
-    """Train one case for a number of updates, saving at CHECKPOINT_AFTER."""
+def train(folder: Path, name: str, mode: str) -> None:
+    """Train one case: to its end; to a save and on until it is killed; or on from there."""
     from pes_rl.config import build_config
     from pes_rl.runs import run
-    from pes_rl.training.host import Trainer
 
     config = build_config(cases()[name] | {"num_env_steps": 10**9, "checkpoint_every": 10**9})
-    plain_update = Trainer.update
 
-    def update(trainer: Trainer) -> dict[str, float]:
-        if kill_after is not None and trainer.updates == kill_after:
+    def stop_after(updates: int):
+        return lambda row: row["update"] == updates
+
+    def kill(row: dict) -> None:
+        if row["update"] == KILL_AFTER:
             os.kill(os.getpid(), signal.SIGKILL)
-        row = plain_update(trainer)
-        limit = 0 if trainer.updates == updates else 10**9
-        every = 1 if trainer.updates == CHECKPOINT_AFTER else 10**9
-        changes = {"num_env_steps": limit, "checkpoint_every": every}
-        for field, value in changes.items():
-            object.__setattr__(trainer.config, field, value)
-        return row
 
-    Trainer.update = update
-    try:
-        if (folder / name / "config.yaml").exists():
-            run.resume(folder / name)
-        else:
-            run.train_from_config(config, folder / name, "test")
-    finally:
-        Trainer.update = plain_update
+    if mode == "resumed":
+        run.resume(folder / name, callback=stop_after(UPDATES))
+        return
+    last = CHECKPOINT_AFTER if mode == "killed" else UPDATES
+    run.train_from_config(config, folder / name, "test", callback=stop_after(last))
+    if mode == "killed":
+        run.resume(folder / name, callback=kill)
 
 
 def main(mode: str, folder: Path, names: list[str]) -> None:
     for name in names:
-        train(folder, name, UPDATES, KILL_AFTER if mode == "killed" else None)
+        train(folder, name, mode)
 
 
 if __name__ == "__main__":

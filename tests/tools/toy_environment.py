@@ -14,7 +14,7 @@ import numpy as np
 
 from pes_rl.config import build_config
 from pes_rl.envs.jax_environment import JaxEnvironment, JaxTransition
-from pes_rl.envs.simulator import Transition
+from pes_rl.envs.simulator import SingleStep, Transition
 from pes_rl.policies.action import ActionSpec
 
 DT = 0.1
@@ -83,8 +83,9 @@ class PointMassSimulator:
         observation[unstable], reward[unstable] = np.nan, np.nan
         return Transition(observation, reward, np.abs(self.x[rows]) >= self.bound, unstable)
 
-    def stretch(self, rows: np.ndarray, length: int) -> None:
-        """None: an episode may end at any step."""
+    def stretch(self, rows: np.ndarray, length: int) -> SingleStep:
+        """One env step."""
+        return SingleStep(self, rows)
 
     def state(self) -> dict[str, np.ndarray]:
         """Copies of positions and velocities, [n] each."""

@@ -9,7 +9,7 @@ import pytest
 
 from pes_rl.errors import UserError
 from pes_rl.particles.statistics import Count, Statistics
-from pes_rl.policies import Normalizer
+from pes_rl.policies.normalizer import Normalizer
 from pes_rl.storage.checkpoint import flatten, unflatten
 from pes_rl.training.compilation import use_compilation_cache
 from pes_rl.training.device import DeviceTrainer, chunk_size, updates_per_advance

@@ -13,7 +13,7 @@ import pytest
 from pes_rl import streams
 from pes_rl.envs.jax_environment import JaxEnvironment
 from pes_rl.particles.problem import stream_keys
-from pes_rl.policies import Normalizer
+from pes_rl.policies.normalizer import Normalizer
 from pes_rl.training.device import DeviceTrainer
 from tests.tools import reference
 from tests.tools.toy_environment import DT, PAIRS, RATE, SHIFT, K, T, configure, point_mass
@@ -83,30 +83,30 @@ class Physics(Twin):
 def follow(trainer: DeviceTrainer, twin: Any, updates: int) -> list[reference.Expected]:
     """Make updates that must agree with the reference: gradient, clocks, flags, statistics."""
     config, total, made = trainer.config, Normalizer.empty(twin.size), []
-    before = trainer.state().device
+    before = trainer.state()
     oracle = reference.Reference(
         config.estimator,
         twin,
-        before.estimator.limit,
+        before.train.estimator.limit,
         perturb_std=config.perturb_std,
-        segment_length=config.segment_length or config.horizon,
+        segment_length=config.unroll_length,
         horizon=config.horizon,
         noise_period=config.noise_period,
     )
     for update in range(updates):
         twin.affine, twin.seen = total.affine(), []
         keys = stream_keys(
-            jnp.asarray(before.key), streams.RESET, jnp.asarray(before.population.episodes)
+            jnp.asarray(before.train.key), streams.RESET, jnp.asarray(before.population.episodes)
         )
         begin = np.repeat(twin.starts(keys)[:, None], 2, axis=1)
         (row,) = trainer.advance()
-        after = trainer.state().device
-        expected = oracle.update(before.theta, after.estimator.noise, begin)
-        gradient = (before.theta - after.theta) / RATE
+        after = trainer.state()
+        expected = oracle.update(before.train.theta, after.train.estimator.noise, begin)
+        gradient = (before.train.theta - after.train.theta) / RATE
         error = np.linalg.norm(gradient - expected.gradient)
         assert error <= 1e-10 * np.linalg.norm(expected.gradient), f"update {update}: {error}"
-        np.testing.assert_array_equal(after.estimator.clock, expected.clock)
-        np.testing.assert_array_equal(after.estimator.limit, expected.limit)
+        np.testing.assert_array_equal(after.train.estimator.clock, expected.clock)
+        np.testing.assert_array_equal(after.train.estimator.limit, expected.limit)
         np.testing.assert_array_equal(after.population.ended, expected.ended)
         lived = expected.steps > 0
         mean = (SHIFT * expected.steps - expected.loss)[lived].mean()
@@ -167,9 +167,9 @@ def test_a_broken_simulation_marks_its_pair_and_spares_the_rest():
     counted = steps = 0
     for _ in range(T // K):
         (row,) = trainer.advance()
-        state = trainer.state().device
+        state = trainer.state()
         counted += row["train/invalid_particles"]
-        restarting = state.estimator.clock == 0
+        restarting = state.train.estimator.clock == 0
         assert restarting.sum() >= (row["train/invalid_particles"] > 0)
         np.testing.assert_array_equal(state.population.ended.any(axis=1), restarting)
         assert np.isfinite(row["train/segment_return"]) and np.isfinite(trainer.theta).all()
@@ -199,7 +199,7 @@ def test_a_compiled_program_is_used_again_and_takes_over_its_argument():
             compiled.append(event)
 
     trainer = DeviceTrainer(configure(), environment=point_mass())
-    first, program = trainer._state, trainer.compile()  # with small ones, made before it
+    first, program = trainer.device_state, trainer.compile()  # with small ones, made before it
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""The host's `Trainer` against the float64 NumPy reference, broken simulations included.
+"""`HostTrainer` against the float64 NumPy reference, broken simulations included.
 
 With theta in float64 both do the same arithmetic but for the order of sums: a step of theta is
 that of the reference to 1e-10 of its length (1e-14 in fact). As trained, in float32, the rounding
@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from pes_rl import streams
-from pes_rl.particles.host import episode_rng
-from pes_rl.policies.linear import Linear
-from pes_rl.training.host import Trainer, TrainerState
+from pes_rl.particles.crew import episode_rng
+from pes_rl.training.host import HostTrainer
+from pes_rl.training.protocol import TrainerState
 from tests.tools import reference
 from tests.tools.toy_environment import (
     DT,
@@ -88,14 +88,14 @@ class Expected(NamedTuple):
 class Checked:
     """A trainer and the reference side by side; counts what happened to their members."""
 
-    def __init__(self, trainer: Trainer, breaks: float, tolerance: float):
+    def __init__(self, trainer: HostTrainer, breaks: float, tolerance: float):
         self.trainer, self.tolerance = trainer, tolerance
         config, self.before = trainer.config, trainer.state()
         self.twin = PointMass(breaks)
         self.oracle = reference.Reference(
             config.estimator,
             cast(reference.Drifter, self.twin),
-            self.before.learner.estimator.limit,
+            self.before.train.estimator.limit,
             perturb_std=config.perturb_std,
             segment_length=config.segment_length or T,
             horizon=T,
@@ -110,7 +110,7 @@ class Checked:
 
     def _update(self) -> None:
         begin = starts(self.trainer.config.seed, self.before.population["episodes"])
-        row, after = self.trainer.update(), self.trainer.state()
+        (row,), after = self.trainer.advance(), self.trainer.state()
         expected = self._expect(after, begin)
         self._compare_theta(row, after, expected)
         self._compare_pairs(after, expected)
@@ -124,8 +124,8 @@ class Checked:
 
         A broken pair weighs nothing, though it is counted, and both its members restart.
         """
-        oracle, noise = self.oracle, after.learner.estimator.noise
-        theta = self.before.learner.theta.astype(np.float64)
+        oracle, noise = self.oracle, after.train.estimator.noise
+        theta = self.before.train.theta.astype(np.float64)
         plain = oracle.update(theta, noise.astype(np.float64), begin)
         broken = np.array(oracle.states, float)[:, :, 3] == 1
         lost = np.logical_or(*broken.T)
@@ -139,16 +139,16 @@ class Checked:
         return Expected(plain, difference @ weight / (2 * oracle.sigma * PAIRS), broken)
 
     def _compare_theta(self, row: dict, after: TrainerState, expected: Expected) -> None:
-        before, size = self.before.learner.theta, np.linalg.norm(expected.gradient)
-        assert size > 0.01 and after.learner.theta.dtype == before.dtype
+        before, size = self.before.train.theta, np.linalg.norm(expected.gradient)
+        assert size > 0.01 and after.train.theta.dtype == before.dtype
         # theta itself is rounded when a step is added to it.
         rounding = np.finfo(before.dtype).eps * np.linalg.norm(before)
-        error = np.linalg.norm(after.learner.theta - (before - RATE * expected.gradient))
+        error = np.linalg.norm(after.train.theta - (before - RATE * expected.gradient))
         assert error <= self.tolerance * RATE * size + rounding
         assert row["train/grad_norm"] == pytest.approx(size, rel=self.tolerance)
 
     def _compare_pairs(self, after: TrainerState, expected: Expected) -> None:
-        estimator = after.learner.estimator
+        estimator = after.train.estimator
         np.testing.assert_array_equal(estimator.clock, self.oracle.clock)
         np.testing.assert_array_equal(estimator.limit, self.oracle.limit)
         ended = after.population["ended"].reshape(PAIRS, 2)
@@ -191,20 +191,17 @@ def starts(seed: int, episodes: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def trainers() -> Callable[[str, type], Trainer]:
+def trainers() -> Callable[[str, type], HostTrainer]:
     """Trainers before their first update, theta in a given precision: each is compiled once."""
 
     @functools.cache
-    def build(name: str, dtype: type) -> tuple[Trainer, TrainerState]:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(
-                "pes_rl.training.host.make_simulator", lambda _, __, n, *___: PointMassSimulator(n)
-            )
-            patch.setattr(Linear, "init", lambda self, seed: np.zeros(self.num_params, dtype))
-            trainer = Trainer(configure(name))
+    def build(name: str, dtype: type) -> tuple[HostTrainer, TrainerState]:
+        trainer = HostTrainer(
+            configure(name), make_simulator=lambda n, threads: PointMassSimulator(n), dtype=dtype
+        )
         return trainer, trainer.state()
 
-    def fresh(name: str, dtype: type) -> Trainer:
+    def fresh(name: str, dtype: type) -> HostTrainer:
         trainer, first = build(name, dtype)
         trainer.restore(first)
         return trainer

@@ -32,9 +32,9 @@ def build(config, devices):
     return DeviceTrainer(config, mesh, toy, np.dtype(dtype))
 
 def differing(got, want):  # pairs whose flags or clocks are not equal
-    pairs = np.zeros(len(got.estimator.pair), bool)
-    for a, b in zip(jax.tree.leaves(got.estimator), jax.tree.leaves(want.estimator)):
-        if a.ndim and len(a) == len(pairs) and a.dtype != want.theta.dtype:
+    pairs = np.zeros(len(got.train.estimator.pair), bool)
+    for a, b in zip(jax.tree.leaves(got.train.estimator), jax.tree.leaves(want.train.estimator)):
+        if a.ndim and len(a) == len(pairs) and a.dtype != want.train.theta.dtype:
             pairs |= a != b
     for field in ("ended", "episodes", "pair"):
         a, b = getattr(got.population, field), getattr(want.population, field)
@@ -48,24 +48,24 @@ for name, others in names.items():
     for _ in range(updates + 1):
         states.append(one.state())
         one.advance()
-    alone = sum(int((s.device.population.ended.sum(1) == 1).sum()) for s in states)
+    alone = sum(int((s.population.ended.sum(1) == 1).sum()) for s in states)
     for devices, chunk in others:
         other = build(dataclasses.replace(config, particle_chunk=chunk), devices)
         errors, drift, pairs = [], 0.0, 0
         for before, after in zip(states[:-1], states[1:]):
             other.restore(before)
             other.advance()
-            got, want = other.state().device, after.device
-            np.testing.assert_array_equal(got.estimator.noise, want.estimator.noise)
-            old = jax.tree.leaves(before.device.optimizer)[0]
-            g, w = (jax.tree.leaves(s.optimizer)[0] - 0.5 * old for s in (got, want))
+            got, want = other.state(), after
+            np.testing.assert_array_equal(got.train.estimator.noise, want.train.estimator.noise)
+            old = jax.tree.leaves(before.train.optimizer)[0]
+            g, w = (jax.tree.leaves(s.train.optimizer)[0] - 0.5 * old for s in (got, want))
             unequal = differing(got, want)
             pairs += unequal
             if not unequal:  # a pair that ended elsewhere has another loss
                 errors.append(float(np.linalg.norm(g - w) / np.linalg.norm(w)))
-                mean = np.abs(got.statistics.mean - want.statistics.mean).max()
-                drift = max(drift, float(mean / np.abs(want.statistics.mean).max()))
-                assert int(got.env_steps) == int(want.env_steps)
+                mean = np.abs(got.train.statistics.mean - want.train.statistics.mean).max()
+                drift = max(drift, float(mean / np.abs(want.train.statistics.mean).max()))
+                assert int(got.train.env_steps) == int(want.train.env_steps)
         print(json.dumps([name, devices, chunk, errors, drift, pairs, alone]), flush=True)
 """
 

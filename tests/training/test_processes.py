@@ -17,7 +17,7 @@ import pytest
 from pes_rl import cli
 from pes_rl.storage.checkpoint import load_latest
 from pes_rl.training.processes import Processes
-from tests.tools.run_tools import rows
+from tests.tools.run_tools import arrays, rows
 
 ROOT = Path(__file__).parents[2]
 SIZES = (
@@ -123,6 +123,15 @@ def test_processes_make_the_run_of_one_and_one_continues_it(engine, several, tmp
     assert f"the pairs were in {several} parts" in said
     later = rows(tmp_path / f"run{several}")
     assert later[-1]["env_steps"] >= 1600 and later[: len(two) - 1] == two[:-1]
+
+
+def test_two_processes_of_a_host_engine_make_the_same_bits_as_one(tmp_path):
+    """Sums over pairs are in blocks that do not depend on it; ``std`` shaping has none."""
+    flags = f"{ENGINES['mujoco']} --shaping none --num-env-steps 2000"
+    for size in (1, 2):
+        launch(size, f"{flags} --run-dir {tmp_path / f'run{size}'}", tmp_path / f"work{size}")
+    assert rows(tmp_path / "run1") == rows(tmp_path / "run2")
+    assert arrays(tmp_path / "run1") == arrays(tmp_path / "run2")
 
 
 def test_a_signal_to_one_stops_all_and_several_continue(tmp_path):

@@ -18,7 +18,7 @@ import pytest
 from scipy import stats
 
 from pes_rl import streams
-from pes_rl.estimators import es_single, pes
+from pes_rl.estimators import Shaping, es_single, pes
 from pes_rl.particles.problem import stream_keys
 from pes_rl.problems import Step
 from pes_rl.unrolled import (
@@ -116,7 +116,8 @@ def test_particles_are_averaged(x64):
     first, _, first_metrics = one_update(alone, theta, key)
     assert metrics.steps == 2 * first_metrics.steps == 2 * T
     assert not np.allclose(mean, first)
-    assert not np.allclose(*state[2].carry.x)
+    _, particles = state
+    assert not np.allclose(*particles.carry.x)
 
 
 def test_truncated_bptt_is_blind_beyond_its_segment(x64):
@@ -233,8 +234,7 @@ def test_breakstep_spreads_the_clocks_and_lockstep_does_not(name):
         state, estimate = jax.jit(method.init)(jax.random.key(0), theta), jax.jit(method.estimate)
         for _ in range(T // K):
             _, state, _ = estimate(theta, state)
-        clock = state[0].clock if name in ("es-single", "pes-analytic") else state[0]
-        assert len(np.unique(clock)) == different
+        assert len(np.unique(state[0].clock)) == different
 
 
 class Breaks(Nonlinear):
@@ -258,3 +258,29 @@ def test_what_is_not_finite_contributes_nothing_and_is_counted(name):
 def test_a_segment_longer_than_the_horizon_is_refused(make):
     with pytest.raises(ValueError, match="segment_length"):
         make(Nonlinear(), 13, 12)
+
+
+class Flat:
+    """Its losses depend on theta in the first segment of an episode only: then all are equal."""
+
+    def init(self, key, theta):
+        return jnp.zeros((), jnp.int32)
+
+    def step(self, key, theta, time):
+        return time + 1, Step(jnp.where(time < K, (theta**2).sum(), 1.0), False)
+
+
+def test_an_update_that_shaping_refuses_moves_nothing():
+    """Neither momentum nor weight decay nor the optimiser's own memory."""
+    estimator = es_single(4, 0.1, K, T, shaping=Shaping("std"), staggered=False)
+    optimizer = optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.1, momentum=0.9))
+    loop = make_loop(evolution(Flat(), estimator), optimizer)
+    update = jax.jit(loop.update)
+    state, refused = loop.init(jax.random.key(0), jnp.asarray(THETA, jnp.float32)), []
+    for _ in range(2 * T // K):
+        before = state.theta, state.optimizer
+        state, metrics = update(state)
+        refused.append(int(metrics.refused))
+        same = jax.tree.map(np.array_equal, before, (state.theta, state.optimizer))
+        assert all(jax.tree.leaves(same)) if refused[-1] else not same[0]
+    assert refused == 2 * [0, 1, 1]

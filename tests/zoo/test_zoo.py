@@ -42,7 +42,7 @@ def run(tmp_path_factory):
 @pytest.fixture
 def folder(run, tmp_path, monkeypatch):
     """A zoo with one policy."""
-    monkeypatch.setattr(zoo, "POLICIES", tmp_path / "policies")
+    monkeypatch.setattr(zoo, "FOLDER", tmp_path / "policies")
     monkeypatch.chdir(tmp_path)
     return cards.add(run, episodes=6)
 
@@ -51,7 +51,7 @@ def test_a_policy_that_cannot_be_scored_is_not_put_into_the_zoo(run, tmp_path, m
     def refuse(*_):
         raise UserError("no such environment")
 
-    monkeypatch.setattr(zoo, "POLICIES", tmp_path / "policies")
+    monkeypatch.setattr(zoo, "FOLDER", tmp_path / "policies")
     monkeypatch.setattr(cards, "play_official", refuse)
     with pytest.raises(UserError, match="no such environment"):
         cards.add(run, episodes=6)
@@ -90,7 +90,7 @@ def test_a_wrong_name_is_answered_by_the_nearest(folder, capsys, path, words):
 
 
 def test_an_empty_zoo(tmp_path, monkeypatch):
-    monkeypatch.setattr(zoo, "POLICIES", tmp_path / "nowhere")
+    monkeypatch.setattr(zoo, "FOLDER", tmp_path / "nowhere")
     assert zoo.names() == []
     with pytest.raises(UserError, match="has no policy 'zoo/Ant'; there is none yet"):
         load_policy("zoo/Ant")

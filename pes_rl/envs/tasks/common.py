@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from pes_rl.envs.task import Array
 
 Reset = Callable[[Any, Any, Array, Array], tuple[Array, Array]]
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """Observation of the positions from ``first`` on, then of all velocities.
+
+    Velocities are limited to [-bound, bound]. An engine that keeps both side by side can copy such
+    observations at one stroke.
+    """
+
+    first: int
+    bound: float = math.inf
+
+    def __call__(self, xp: Any, model: Any, data: Any) -> Array:
+        """Observations [..., nq - first + nv]."""
+        del model
+        velocity = data.qvel if self.bound == math.inf else clip(xp, data.qvel, self.bound)
+        return xp.concatenate((data.qpos[..., self.first :], velocity), axis=-1)
 
 
 def symmetric(uniforms: Array, scale: float) -> Array:

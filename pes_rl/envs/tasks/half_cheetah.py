@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from pes_rl.envs.task import Array, Task
-from pes_rl.envs.tasks.common import never, sum_squares, track_x, uniform_normal_reset, x_velocity
+from pes_rl.envs.tasks.common import (
+    Coordinates,
+    never,
+    sum_squares,
+    track_x,
+    uniform_normal_reset,
+    x_velocity,
+)
 
 FRAME_SKIP = 5
-
-
-def observe(xp: Any, model: Any, data: Any) -> Array:
-    """Pose without x (8), velocities (9)."""
-    del model
-    return xp.concatenate((data.qpos[..., 1:], data.qvel), axis=-1)
 
 
 def reward(xp: Any, model: Any, before: Array, data: Any, action: Array) -> tuple[Array, Array]:
@@ -32,8 +33,7 @@ TASK = Task(
     num_uniforms=9,
     num_normals=9,
     reset=uniform_normal_reset(0.1),
-    observe=observe,
+    observe=Coordinates(first=1),
     track=track_x,
     reward=reward,
-    deferred=("qpos",),
 )

@@ -6,17 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from pes_rl.envs.task import Array, Task
-from pes_rl.envs.tasks.common import clip, sum_squares, track_x, uniform_reset, x_velocity
+from pes_rl.envs.tasks.common import Coordinates, sum_squares, track_x, uniform_reset, x_velocity
 
 FRAME_SKIP = 4
 
 Healthy = Callable[[Any, Any], Array]
-
-
-def observe(xp: Any, model: Any, data: Any) -> Array:
-    """Pose without x (nq - 1), velocities limited to +-10 (nv)."""
-    del model
-    return xp.concatenate((data.qpos[..., 1:], clip(xp, data.qvel, 10.0)), axis=-1)
 
 
 def planar_walker(name: str, model_file: str, num_coordinates: int, is_healthy: Healthy) -> Task:
@@ -38,7 +32,7 @@ def planar_walker(name: str, model_file: str, num_coordinates: int, is_healthy: 
         num_uniforms=2 * num_coordinates,
         num_normals=0,
         reset=uniform_reset(5e-3),
-        observe=observe,
+        observe=Coordinates(first=1, bound=10.0),
         track=track_x,
         reward=reward,
     )

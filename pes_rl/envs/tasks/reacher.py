@@ -67,5 +67,4 @@ TASK = Task(
     track=track_nothing,
     reward=reward,
     fields=("xpos",),
-    deferred=("qpos", "xpos"),
 )

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from pes_rl.envs.task import Array, Task
-from pes_rl.envs.tasks.common import never, sum_squares, track_x, uniform_reset, x_velocity
+from pes_rl.envs.tasks.common import (
+    Coordinates,
+    never,
+    sum_squares,
+    track_x,
+    uniform_reset,
+    x_velocity,
+)
 
 FRAME_SKIP = 4
-
-
-def observe(xp: Any, model: Any, data: Any) -> Array:
-    """Angles (3), velocities (5); the position in the plane is hidden."""
-    del model
-    return xp.concatenate((data.qpos[..., 2:], data.qvel), axis=-1)
 
 
 def reward(xp: Any, model: Any, before: Array, data: Any, action: Array) -> tuple[Array, Array]:
@@ -32,8 +33,7 @@ TASK = Task(
     num_uniforms=10,
     num_normals=0,
     reset=uniform_reset(0.1),
-    observe=observe,
+    observe=Coordinates(first=2),
     track=track_x,
     reward=reward,
-    deferred=("qpos",),
 )

@@ -1,0 +1,159 @@
+"""Particles on a host engine: rows with their own parameters, stepped together while they live."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from pes_rl.envs.simulator import Gains, Simulator
+from pes_rl.policies import Policy
+from pes_rl.policies.acting import act_on_deviation
+from pes_rl.policies.normalizer import Affine
+
+
+def episode_rng(seed: int, stream: int, index: int, episode: int) -> np.random.Generator:
+    """The generator of one episode's reset, keyed by what it is for and not by who runs it."""
+    return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, 0, index, episode]))
+
+
+class Tally(NamedTuple):
+    """What happened to each of n particles since a segment began; its arrays are added to.
+
+    Attributes:
+      reward: [n] sum of the rewards of the steps it lived.
+      steps: int64 [n], how many these were.
+      unstable: bool [n], whether its simulation broke down.
+      first: [n, O] sum of its observations' deviations from the normaliser's shift.
+      second: [n, O] sum of the squares of these deviations.
+    """
+
+    reward: np.ndarray
+    steps: np.ndarray
+    unstable: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+
+    @classmethod
+    def zeros(cls, n: int, observation_size: int) -> Tally:
+        """Nothing has happened."""
+        first, second = np.zeros((2, n, observation_size))
+        return cls(np.zeros(n), np.zeros(n, np.int64), np.zeros(n, bool), first, second)
+
+
+class Crew:
+    """Particles in their environments: present observation, hidden state, ended flag per row.
+
+    Observations and hidden states are carried, never recomputed: derived physics fields lag the
+    state, so a recomputed observation would differ from the one the policy is about to see.
+    """
+
+    def __init__(self, simulator: Simulator, policy: Policy, num_particles: int):
+        self.simulator, self.policy = simulator, policy
+        self.observation = np.zeros((num_particles, simulator.observation_size))
+        self.hidden = np.zeros((num_particles, policy.state_size), np.float32)
+        self.ended = np.zeros(num_particles, bool)
+
+    def restart(self, rows: np.ndarray, rngs: Sequence[np.random.Generator]) -> None:
+        """New episodes in ``rows``."""
+        if len(rows):
+            self.observation[rows] = self.simulator.reset(rows, rngs)
+            self.hidden[rows] = 0
+            self.ended[rows] = False
+
+    def unroll(self, theta: np.ndarray, norm: Affine, limit: np.ndarray, observe: bool) -> Tally:
+        """Advance every live row by up to ``limit`` [n] env steps with its own theta [n, P].
+
+        ``observe`` sums up the observations' deviations from ``norm.shift``.
+        """
+        tally = Tally.zeros(len(limit), self.simulator.observation_size)
+        # A simulation that breaks down may overflow on its way; it is found out at that step.
+        with np.errstate(over="ignore", invalid="ignore"):
+            while True:
+                rows = np.flatnonzero(~self.ended & (tally.steps < limit))
+                if not len(rows):
+                    return tally
+                own = theta if len(rows) == len(theta) else theta[rows]
+                count = int((limit - tally.steps)[rows].min())
+                self._stretch(rows, count, self.policy.unpack(own), norm, tally, observe)
+
+    def _stretch(
+        self,
+        rows: np.ndarray,
+        count: int,
+        weights: tuple[np.ndarray, ...],
+        norm: Affine,
+        tally: Tally,
+        observe: bool,
+    ) -> None:
+        """Some env steps of ``rows``, at most ``count``; their gains are added to the tally."""
+        policy, spec = self.policy, self.simulator.action
+        stretch = self.simulator.stretch(rows, count)
+        observation, hidden = self.observation[rows], self.hidden[rows]
+        deviations = np.empty((stretch.length, *observation.shape))
+        for deviation in deviations:
+            np.subtract(observation, norm.shift, out=deviation)
+            action, hidden = act_on_deviation(policy, spec, weights, norm, deviation, hidden)
+            observation = stretch.step(action)
+        self.observation[rows], self.hidden[rows] = observation, hidden
+        gains = stretch.settle()
+        lived, over = _lives(gains)
+        reward = gains.reward
+        if over.any():
+            dead = np.arange(stretch.length)[:, None] >= lived
+            reward = np.where(dead | gains.unstable, 0.0, reward)
+            deviations[dead] = 0.0
+            tally.unstable[rows] |= (gains.unstable & ~dead).any(axis=0)
+            self.ended[rows] = over
+        tally.reward[rows] = add_in_order(tally.reward[rows], reward)
+        tally.steps[rows] += lived
+        if observe:
+            tally.first[rows] = add_in_order(tally.first[rows], deviations)
+            np.multiply(deviations, deviations, out=deviations)
+            tally.second[rows] = add_in_order(tally.second[rows], deviations)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Copies of all carried arrays; of a particle that has ended nothing is carried."""
+        carried = {"observation": self.observation.copy(), "hidden": self.hidden.copy()}
+        carried |= self.simulator.state()
+        for rows in carried.values():
+            rows[self.ended] = 0
+        return {**carried, "ended": self.ended.copy()}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Continue from what `state` returned."""
+        self.observation[:] = state["observation"]
+        self.hidden[:] = state["hidden"]
+        self.ended[:] = state["ended"]
+        self.simulator.restore(state)
+
+
+def add_in_order(total: np.ndarray, terms: np.ndarray) -> np.ndarray:
+    """``total`` plus ``terms`` [S, ...], one after the other.
+
+    So the bits of a sum do not depend on how many terms are added at a time. NumPy adds along the
+    first axis in this order, but for a lone column, which it adds pairwise.
+    """
+    everything = np.concatenate((total[None], terms))
+    if total.size == 1:
+        return np.add.accumulate(everything, axis=0)[-1]
+    return np.add.reduce(everything, axis=0)
+
+
+def play(
+    crew: Crew, theta: np.ndarray, norm: Affine, horizon: int, rngs: Sequence[np.random.Generator]
+) -> tuple[np.ndarray, np.ndarray]:
+    """One full episode per row with the same theta [P]: returns [n] and lengths [n]."""
+    n = len(crew.ended)
+    crew.restart(np.arange(n), rngs)
+    particles = np.broadcast_to(theta, (n, theta.size))
+    tally = crew.unroll(particles, norm, np.full(n, horizon), observe=False)
+    return tally.reward, tally.steps
+
+
+def _lives(gains: Gains) -> tuple[np.ndarray, np.ndarray]:
+    """How many of S steps each of R particles lived [R], and whether it ended with them [R]."""
+    ends = gains.terminated | gains.unstable
+    over = ends.any(axis=0)
+    return np.where(over, ends.argmax(axis=0) + 1, len(ends)), over

@@ -1,0 +1,172 @@
+"""What the first process of a run leaves behind: metrics, scores, policies, checkpoints."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pes_rl.envs.registry import resolve
+from pes_rl.runs.progress import Progress
+from pes_rl.storage.checkpoint import Checkpoint, flatten, save_checkpoint
+from pes_rl.storage.metrics import MetricsWriter
+from pes_rl.storage.policy import save_policy
+from pes_rl.training.processes import Processes
+from pes_rl.training.protocol import Trainer
+
+Callback = Callable[[dict[str, Any]], Any]
+
+
+class Recorder:
+    """Writes a run's folder and shows its progress. A context manager, for its open files.
+
+    Attributes:
+      best: highest evaluation so far, -inf before the first.
+      last: newest evaluation, NaN before the first.
+      finished: whether the callback wants the run to stop.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        path: Path,
+        processes: Processes,
+        checkpoint: Checkpoint | None = None,
+        callback: Callback | None = None,
+    ):
+        """A recorder of the run in ``path``.
+
+        Args:
+          trainer: what is recorded.
+          path: the run folder.
+          processes: those that take part in gathering what is saved.
+          checkpoint: what the run continues from, None for a new one.
+          callback: called with every metrics row; the run stops if it returns True.
+        """
+        self.trainer, self.path, self.config = trainer, path, trainer.config
+        self._processes, self._callback, self.finished = processes, callback, False
+        meta = checkpoint.meta if checkpoint else {}
+        self.best = meta.get("best_return", -math.inf)
+        self.last = meta.get("last_return", math.nan)
+        self._scored = meta.get("scored_update", -1)
+        self._earlier_seconds = meta.get("wall_time_s", 0.0)
+        self._start = self._row_time = time.perf_counter()
+        self._paused, self._row_steps = 0.0, trainer.env_steps
+        self._resumed_update = self._saved_update = trainer.updates if checkpoint else None
+
+    def __enter__(self) -> Recorder:
+        with contextlib.ExitStack() as files:
+            label = f"{self.config.env} {self.config.estimator}"
+            self._metrics = files.enter_context(
+                MetricsWriter(self.path, self._resumed_update, asdict(self.config))
+            )
+            self._progress = files.enter_context(Progress(self.config.num_env_steps, label))
+            self._files = files.pop_all()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._files.__exit__(*exception)
+
+    def note(self, text: str) -> None:
+        """Say one thing above the bar or in the log."""
+        self._progress.note(f"{self.path}: {text}")
+
+    def start(self) -> None:
+        """Training begins now: what compiling and the first checkpoint took is not its speed."""
+        self._row_time, self._paused = time.perf_counter(), 0.0
+
+    def evaluate(self, rows: list[dict[str, Any]]) -> None:
+        """Score the policy, keep it if it is the best so far, and add the score to the last row."""
+        with self._pause():
+            result = self.trainer.evaluate()
+            self.last, self._scored = float(result.returns.mean()), self.trainer.updates
+            if self.last > self.best:
+                self.best = self.last
+                self._save_policy("best")
+        rows[-1] |= {
+            "eval/episode_return": self.last,
+            "eval/episode_return_std": float(result.returns.std()),
+            "eval/episode_length": float(result.lengths.mean()),
+            "eval/episodes": len(result.returns),
+        }
+
+    def write(self, rows: list[dict[str, Any]]) -> None:
+        """Append the rows to the metrics, show where the run is, and tell the callback."""
+        steps, now = self.trainer.env_steps - self._row_steps, time.perf_counter()
+        elapsed = now - self._row_time
+        # The updates of one call become known together, so they share its time and its speeds.
+        speed = steps / (elapsed - self._paused)
+        speeds = {
+            "train/env_steps_per_second": speed,
+            "total/env_steps_per_second": steps / elapsed,
+        }
+        self._row_time, self._paused, self._row_steps = now, 0.0, self.trainer.env_steps
+        for row in rows:
+            head = {key: row[key] for key in ("env_steps", "update")}
+            whole = head | {"wall_time_s": self._wall_time()} | row | speeds
+            self._metrics.write(whole)
+            if self._callback is not None and self._callback(whole):
+                self.finished = True
+        shown = None if math.isnan(self.last) else self.last
+        best = None if math.isinf(self.best) else self.best
+        self._progress.update(self.trainer.env_steps, speed, shown, best)
+
+    def save(self) -> None:
+        """Save the run, unless it is saved as it is, and its present policy."""
+        with self._pause():
+            self._metrics.sync()
+            if self.trainer.updates != self._saved_update:
+                arrays = flatten(self.trainer.state())
+                save_checkpoint(self.path, self.trainer.env_steps, arrays, self._meta())
+                self._saved_update = self.trainer.updates
+                self._processes.wait()
+            self._save_policy("last")
+
+    @contextlib.contextmanager
+    def _pause(self) -> Iterator[None]:
+        """Time spent here is not training time."""
+        start = time.perf_counter()
+        yield
+        self._paused += time.perf_counter() - start
+
+    def _wall_time(self) -> float:
+        return self._earlier_seconds + time.perf_counter() - self._start
+
+    def _meta(self) -> dict[str, Any]:
+        return {
+            "env_steps": self.trainer.env_steps,
+            "update": self.trainer.updates,
+            "wall_time_s": self._wall_time(),
+            "best_return": self.best,
+            "last_return": self.last,
+            "scored_update": self._scored,
+            "num_shares": self.trainer.num_shares,
+        }
+
+    def _save_policy(self, name: str) -> None:
+        trainer, config = self.trainer, self.config
+        environment = resolve(config.env, config.engine)
+        save_policy(
+            self.path / "policy" / name,
+            trainer.policy,
+            trainer.theta,
+            trainer.normalizer if config.normalize_observations else None,
+            trainer.action,
+            {
+                "name": environment.name,
+                "gymnasium_id": environment.gymnasium_id,
+                "engine": config.engine,
+                "backend": config.backend,
+                "horizon": environment.horizon or config.horizon,
+            },
+            {
+                "env_steps": trainer.env_steps,
+                "episode_return": self.last if self._scored == trainer.updates else None,
+            },
+            trainer.observation_shape,
+            trainer.action_shape,
+        )

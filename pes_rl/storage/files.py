@@ -1,0 +1,80 @@
+"""Small files that are never half written, JSON files, and values as strict JSON can hold them.
+
+A file appears under its final name only when it is complete and on disk: written beside the
+target, synced, renamed over it, and the folder synced too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make creations, renames and deletions inside ``folder`` survive a power cut."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a file and wait until the disk has it; not atomic, for folders not yet visible."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_bytes_atomic(path: Path, data: bytes, durable: bool = True) -> None:
+    """Replace ``path`` by ``data``: whoever looks, whenever, finds the old or the new content.
+
+    Without ``durable`` a power cut may still lose it; waiting for the disk takes milliseconds.
+    Raises OSError and leaves the old file and no temporary one when the disk refuses.
+    """
+    temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        if durable:
+            write_synced(temp, data)
+        else:
+            temp.write_bytes(data)
+        os.replace(temp, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temp.unlink()
+        raise
+    if durable:
+        fsync_folder(path.parent)
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Replace ``path`` by ``text`` (UTF-8), see ``write_bytes_atomic``."""
+    write_bytes_atomic(path, text.encode())
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None if the file is not there, or holds anything else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def plain(value: Any) -> Any:
+    """``value`` as strict JSON can hold it: NumPy and JAX scalars as Python's, NaN, inf as None."""
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return plain(value.tolist() if hasattr(value, "tolist") else str(value))

@@ -1,0 +1,98 @@
+"""What a run needs of a trainer, whatever steps the particles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from pes_rl.config import Config
+from pes_rl.policies import Policy
+from pes_rl.policies.action import ActionSpec
+from pes_rl.policies.normalizer import Normalizer
+
+if TYPE_CHECKING:  # it needs JAX, which takes a second to import
+    from pes_rl.training.update import TrainState
+
+
+class Evaluation(NamedTuple):
+    """Returns [E] and lengths [E] of fresh episodes of the unperturbed policy."""
+
+    returns: np.ndarray
+    lengths: np.ndarray
+
+
+class TrainerState(NamedTuple):
+    """All that a trainer's next update depends on, as a tree of NumPy arrays.
+
+    Attributes:
+      train: theta, optimiser, estimator, statistics.
+      population: the environments and what the particles carry.
+      updates: int64 scalar, updates made so far.
+    """
+
+    train: TrainState
+    population: Any
+    updates: np.ndarray
+
+
+class Trainer(Protocol):
+    """Trains one policy, some updates at a time.
+
+    Attributes:
+      config: what was asked for.
+      policy: the policy's description.
+      action: the action space.
+      observation_shape: shape of the environment's observations, None if they are flat.
+      action_shape: likewise.
+      exact_resume: whether a restored run continues bit for bit.
+      num_shares: in how many parts the pairs are, on devices or in processes; sums over them differ
+        in their last bits if that does.
+      env_steps: live member steps consumed so far.
+      updates: updates made so far.
+    """
+
+    config: Config
+    policy: Policy
+    action: ActionSpec
+    observation_shape: tuple[int, ...] | None
+    action_shape: tuple[int, ...] | None
+    exact_resume: bool
+    num_shares: int
+    env_steps: int
+    updates: int
+
+    @property
+    def theta(self) -> np.ndarray:
+        """Current parameters [P]."""
+        ...
+
+    @property
+    def normalizer(self) -> Normalizer:
+        """Statistics of the observations so far."""
+        ...
+
+    def compile(self, note: Callable[[str], None]) -> Any:
+        """Make ready to `advance`; ``note`` is told what takes the time."""
+        ...
+
+    def advance(self) -> list[dict[str, Any]]:
+        """Make some updates, a fixed number throughout a run.
+
+        Returns:
+          A metrics row each, with ``env_steps``, ``update`` and ``train/...``.
+        """
+        ...
+
+    def evaluate(self) -> Evaluation:
+        """Score the unperturbed policy on fresh episodes, seeded by the update they follow."""
+        ...
+
+    def state(self) -> TrainerState:
+        """A copy of everything the next update depends on; every process must call it."""
+        ...
+
+    def restore(self, state: TrainerState) -> None:
+        """Continue from what `state` returned."""
+        ...

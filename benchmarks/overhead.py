@@ -36,7 +36,7 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
 def make_bare(trainer: DeviceTrainer) -> Callable[[], None]:
     """One segment of stepping and nothing else, from the trainer's states with random actions."""
     environment, config = trainer.environment, trainer.config
-    count = 2 * config.num_pairs
+    count = config.num_particles
     low, high = jnp.array(environment.action.low), jnp.array(environment.action.high)
     actions = jax.random.uniform(
         jax.random.key(1), (count, environment.action.size), minval=low, maxval=high
@@ -53,7 +53,7 @@ def make_bare(trainer: DeviceTrainer) -> Callable[[], None]:
             return state, out.reward.sum()
 
         with jax.default_matmul_precision("highest"):
-            return jax.lax.scan(body, state, length=config.segment_length)
+            return jax.lax.scan(body, state, length=config.unroll_length)
 
     run = jax.jit(segment, donate_argnums=0).lower(start, actions).compile()
     carried = [start]
@@ -81,7 +81,7 @@ def measure(name: str, fields: dict[str, Any], repeats: int) -> dict[str, Any]:
     bare = make_bare(trainer)
     bare()
     turns = [(seconds(trainer.advance), seconds(bare)) for _ in range(repeats)]
-    steps = 2 * config.num_pairs * config.unroll_length
+    steps = config.num_particles * config.unroll_length
     fused, alone = (statistics.median(times) for times in zip(*turns, strict=True))
     return {
         "case": f"{config.env} {config.backend}, {config.num_pairs} pairs, {name}",

@@ -82,7 +82,7 @@ def training_seconds(
 
 def record(twin: HostTrainer, updates: int) -> list[Segment]:
     """Updates of a trainer whose simulator is a `Recording`."""
-    (crew,), segments = twin.population.crews, []
+    crew, segments = twin.population.crew, []
     simulator: Any = crew.simulator
     for _ in range(updates):
         simulator.begin()
@@ -120,7 +120,7 @@ def measure(options: dict[str, Any], blocks: int, updates: int) -> dict[str, flo
     twin = HostTrainer(
         replace(config, num_threads=1), make_simulator=lambda n, _: Recording(task, n)
     )
-    batch = Batch(load_model(task), 2 * config.num_pairs, nthread=available_threads())
+    batch = Batch(load_model(task), config.num_particles, nthread=available_threads())
     speeds: list[tuple[float, float, float]] = []
     with tempfile.TemporaryDirectory() as folder, MetricsWriter(Path(folder)) as metrics:
         training_seconds(trainer, metrics, 2 * updates)
@@ -178,7 +178,7 @@ def report(args: argparse.Namespace) -> None:
     for name, options in CASES.items():
         if args.only is None or args.only in name:
             config = build_config(options)
-            per_update = 2 * config.num_pairs * config.unroll_length
+            per_update = config.num_particles * config.unroll_length
             updates = max(1, args.block_env_steps // (SLICES * per_update))
             result = measure(options, args.blocks, updates)
             print(json.dumps({"case": name, **options, **result}), flush=True)

@@ -19,7 +19,8 @@ errors streams styles runtime
 policies estimators problems zoo
 storage envs
 config particles
-training unrolled
+training
+unrolled
 evaluation runs reproductions
 rendering comparison api
 __init__
@@ -55,7 +56,7 @@ def imports(source: str) -> list[str]:
 
 def layer(module: str) -> str:
     """The folder below the package, or the loose module."""
-    return (module.split(".") + ["__init__"])[1]
+    return [*module.split("."), "__init__"][1]
 
 
 def offences(source: str, name: str) -> list[str]:

@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +23,7 @@ from pes_rl.policies.action import ActionSpec
 mujoco = import_mujoco()  # simulating needs no OpenGL, whatever MUJOCO_GL asks for
 Batch = importlib.import_module("mujoco.batch").Batch
 
-_STRETCH, _SHORT_STRETCH = 25, 8  # env steps
+_STRETCH = 50  # env steps
 _UNSTABLE = [
     int(mujoco.mjtWarning.mjWARN_BADQPOS),
     int(mujoco.mjtWarning.mjWARN_BADQVEL),
@@ -101,7 +101,6 @@ class MujocoSimulator:
       fields: MjData's fields by name, [n, ...], views of the batch.
       coordinates: [n, nq + nv] positions and velocities, a view of the batch.
       tracked: [n, k] what the next reward needs to know of the present state.
-      ended_lately: whether an episode terminated in the latest stretch.
     """
 
     exact = True
@@ -126,7 +125,6 @@ class MujocoSimulator:
         self.coordinates = _coordinates(self.batch, self.model.nq + self.model.nv)
         self._ctrl, self._warning = self.batch.bind("ctrl"), self.batch.warning
         self._limits = _limits(task, self.model)
-        self.ended_lately = False
         everyone = SimpleNamespace(**self.fields)
         self.tracked = np.array(task.track(np, self.constants, everyone))
 
@@ -153,7 +151,9 @@ class MujocoSimulator:
     def step(self, rows: np.ndarray, action: np.ndarray) -> Transition:
         """Advance ``rows`` by one env step."""
         task, model = self.task, self.constants
-        self.advance(rows, action)
+        live = np.zeros(self.num_particles, bool)
+        live[rows] = True
+        self.advance(rows, live, action)
         data = _Rows(self.fields, rows)
         observation = task.observe(np, model, data)
         reward, terminated = task.reward(np, model, self.tracked[rows], data, action)
@@ -164,26 +164,27 @@ class MujocoSimulator:
         """Begin at most ``length`` env steps of ``rows``."""
         if self.task.contact_forces:  # worked out row by row: nothing is saved
             return SingleStep(self, rows)
-        # Particles whose episode ends on the way are stepped on in vain until the stretch is over.
-        longest = _SHORT_STRETCH if self.ended_lately else _STRETCH
-        return _Stretch(self, rows, min(length, longest))
+        return _Stretch(self, rows, min(length, _STRETCH))
 
-    def advance(self, ids: np.ndarray | None, action: np.ndarray) -> None:
-        """Physics of one env step, of the rows ``ids`` or, faster, of all particles (None)."""
-        self._ctrl[slice(None) if ids is None else ids] = action
-        self.batch.step(ids, nstep=self.task.frame_skip)
+    def advance(self, rows: np.ndarray, live: np.ndarray, action: np.ndarray) -> None:
+        """Physics of one env step of the particles ``live`` [n]; actions [R, A] are for ``rows``."""
+        if len(rows) == self.num_particles:
+            self._ctrl[:] = action
+        else:
+            self._ctrl[rows] = action
+        self.batch.step(live, nstep=self.task.frame_skip)
         if self.task.contact_forces:
-            self._update_contact_forces(range(self.num_particles) if ids is None else ids)
+            self._update_contact_forces(rows)
 
-    def observe(self, coordinates: np.ndarray, data: Any) -> np.ndarray:
-        """Observations [R, O] of rows with these coordinates [R, nq + nv] and MjData fields."""
+    def observe(self, coordinates: np.ndarray, data: Callable[[], Any]) -> np.ndarray:
+        """Observations [R, O] at ``coordinates`` [R, nq + nv] and MjData fields ``data()``."""
         if self._limits is None:
-            return self.task.observe(np, self.constants, data)
+            return self.task.observe(np, self.constants, data())
         first, low, high = self._limits
         seen = coordinates[:, first:]
         return seen if low is None else np.minimum(np.maximum(seen, low), high)
 
-    def _update_contact_forces(self, rows: Iterable[int]) -> None:
+    def _update_contact_forces(self, rows: np.ndarray) -> None:
         forces, scratch = self.fields["cfrc_ext"], self._scratch
         for row in rows:
             self.batch.get_data(row, scratch)
@@ -221,53 +222,64 @@ class _Stretch:
     """Env steps of some rows; all that their gains depend on is kept until it is asked for.
 
     Between two steps of the physics the caches are cold, and every array operation saved there
-    counts several times over.
+    counts several times over. Rows whose episode has ended are not stepped on; the others' are,
+    with all arrays as they are.
     """
 
     def __init__(self, simulator: MujocoSimulator, rows: np.ndarray, length: int):
         self.length = length
-        everyone = len(rows) == simulator.num_particles
         self._simulator, self._rows = simulator, rows
-        self._ids = None if everyone else rows
-        self._start, self._tracked = simulator.state()["physics"], simulator.tracked[rows]
-        self._coordinates = np.empty((length, len(rows), simulator.coordinates.shape[1]))
+        self._live, self._number = np.zeros(simulator.num_particles, bool), len(rows)
+        self._live[rows] = True
+        self._start, self._tracked = simulator.batch.state[rows], simulator.tracked[rows]
+        shape = length, len(rows)
+        self._coordinates = np.empty((*shape, simulator.coordinates.shape[1]))
         self._derived = {
-            name: np.empty((length, len(rows), *simulator.fields[name].shape[1:]))
+            name: np.empty((*shape, *simulator.fields[name].shape[1:]))
             for name in simulator.task.fields
         }
-        self._actions: list[np.ndarray] = []
+        self._actions = np.empty((*shape, simulator.action.size), np.float32)
+        self._taken = 0
 
     def step(self, action: np.ndarray) -> np.ndarray:
         """Advance by one env step with actions [R, A]; observations [R, O]."""
-        simulator, ids, now = self._simulator, self._ids, len(self._actions)
-        simulator.advance(ids, action)
-        chosen = slice(None) if ids is None else ids
-        self._coordinates[now] = simulator.coordinates[chosen]
+        simulator, rows, now = self._simulator, self._rows, self._taken
+        everyone = len(rows) == simulator.num_particles
+        simulator.advance(rows, self._live, action)
+        self._coordinates[now] = simulator.coordinates if everyone else simulator.coordinates[rows]
         for name, kept in self._derived.items():
-            kept[now] = simulator.fields[name][chosen]
-        self._actions.append(action)
-        self._seen = simulator.observe(self._coordinates[now], self._kept(now))
+            kept[now] = simulator.fields[name] if everyone else simulator.fields[name][rows]
+        self._actions[now] = action
+        self._taken += 1
+        if simulator.task.is_healthy is not None:
+            self._leave_out(simulator.task.is_healthy(np, self._kept(now)))
+        self._seen = simulator.observe(self._coordinates[now], lambda: self._kept(now))
         return self._seen
+
+    def _leave_out(self, healthy: np.ndarray) -> None:
+        """Step no longer those of the rows that are not ``healthy`` [R]; they stand still."""
+        number = np.count_nonzero(healthy)
+        if number < self._number:
+            self._number, self._live[self._rows] = number, healthy
+            self.length = self.length if number else self._taken
 
     def settle(self) -> Gains:
         """What the steps brought."""
-        simulator, rows = self._simulator, self._rows
-        task, model, data = simulator.task, simulator.constants, self._kept(slice(None))
+        simulator, rows, taken = self._simulator, self._rows, self._taken
+        task, model, data = simulator.task, simulator.constants, self._kept(slice(taken))
         tracked = task.track(np, model, data)
         before = np.concatenate((self._tracked[None], tracked[:-1]))
-        reward, terminated = task.reward(np, model, before, data, np.stack(self._actions))
+        reward, terminated = task.reward(np, model, before, data, self._actions[:taken])
         simulator.tracked[rows] = tracked[-1]
-        simulator.ended_lately = bool(np.count_nonzero(terminated))
+        gains = Gains(reward, terminated, np.zeros(reward.shape, bool))
         # MuJoCo warns of a state that is not finite when it steps from it: only the last is left.
         broken = simulator.unstable(rows, self._seen)
-        unstable = np.zeros(reward.shape, bool)
-        gains = Gains(reward, terminated, unstable)
         if broken.any():
             self._again(np.flatnonzero(broken), gains)
         return gains
 
     def _kept(self, when: int | slice) -> SimpleNamespace:
-        """MjData's fields after the step numbered ``when``, or after all of them."""
+        """MjData's fields after the step numbered ``when``, or after several."""
         positions, kept = self._simulator.model.nq, self._coordinates[when]
         derived = {name: field[when] for name, field in self._derived.items()}
         return SimpleNamespace(qpos=kept[..., :positions], qvel=kept[..., positions:], **derived)
@@ -275,9 +287,9 @@ class _Stretch:
     def _again(self, broken: np.ndarray, gains: Gains) -> None:
         """Replay the columns ``broken`` of ``gains`` one step at a time, to see where it was."""
         simulator, rows = self._simulator, self._rows[broken]
-        simulator.rewind(rows, self._start[rows], self._tracked[broken])
-        for now, action in enumerate(self._actions):
-            out = simulator.step(rows, action[broken])
+        simulator.rewind(rows, self._start[broken], self._tracked[broken])
+        for now in range(self._taken):
+            out = simulator.step(rows, self._actions[now, broken])
             gains.reward[now, broken] = out.reward
             gains.terminated[now, broken] = out.terminated
             gains.unstable[now, broken] = out.unstable

@@ -44,7 +44,7 @@ class Stretch(Protocol):
     """A few env steps of R particles; what they gained is worked out at the end, which is cheaper.
 
     Attributes:
-      length: env steps to take before it is settled.
+      length: env steps to take before it is settled; fewer as soon as nobody lives.
     """
 
     length: int

@@ -37,6 +37,8 @@ class Task:
       observe: ``(xp, model, data) -> [..., observation_size]``.
       track: ``(xp, model, data) -> [..., k]``, what the reward of the next step needs to know of
         the present state (for instance the x position). Taken after a reset and after each step.
+      is_healthy: ``(xp, data) -> bool [...]``, what ends an episode by being False; it is what
+        ``reward`` says, and cheaper to ask. None where no episode ends by itself.
       reward: ``(xp, model, before, data, action) -> (reward [...], terminated [...])`` where
         ``before`` is the tracked value before the step and ``action`` the clipped control applied.
     """
@@ -53,5 +55,6 @@ class Task:
     observe: Callable[..., Array]
     track: Callable[..., Array]
     reward: Callable[..., tuple[Array, Array]]
+    is_healthy: Callable[[Any, Any], Array] | None = None
     fields: tuple[str, ...] = ()
     contact_forces: bool = False

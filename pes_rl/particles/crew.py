@@ -92,16 +92,18 @@ class Crew:
         stretch = self.simulator.stretch(rows, count)
         observation, hidden = self.observation[rows], self.hidden[rows]
         deviations = np.empty((stretch.length, *observation.shape))
-        for deviation in deviations:
-            np.subtract(observation, norm.shift, out=deviation)
+        taken = 0
+        while taken < stretch.length:
+            deviation = np.subtract(observation, norm.shift, out=deviations[taken])
             action, hidden = act_on_deviation(policy, spec, weights, norm, deviation, hidden)
             observation = stretch.step(action)
+            taken += 1
         self.observation[rows], self.hidden[rows] = observation, hidden
-        gains = stretch.settle()
+        gains, deviations = stretch.settle(), deviations[:taken]
         lived, over = _lives(gains)
         reward = gains.reward
         if over.any():
-            dead = np.arange(stretch.length)[:, None] >= lived
+            dead = np.arange(taken)[:, None] >= lived
             reward = np.where(dead | gains.unstable, 0.0, reward)
             deviations[dead] = 0.0
             tally.unstable[rows] |= (gains.unstable & ~dead).any(axis=0)
@@ -155,5 +157,5 @@ def play(
 def _lives(gains: Gains) -> tuple[np.ndarray, np.ndarray]:
     """How many of S steps each of R particles lived [R], and whether it ended with them [R]."""
     ends = gains.terminated | gains.unstable
-    over = ends.any(axis=0)
+    over: np.ndarray = ends.max(axis=0)
     return np.where(over, ends.argmax(axis=0) + 1, len(ends)), over

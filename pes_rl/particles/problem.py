@@ -123,7 +123,7 @@ def unroll(
     particle: ParticleState,
     drawn: Any = streams.ENVIRONMENT,
 ) -> tuple[Segment, ParticleState]:
-    """One particle's next segment.
+    """Make up to K steps of one particle, which stands still once its episode has ended.
 
     Args:
       problem: steps the particle.

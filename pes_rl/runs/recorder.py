@@ -10,11 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pes_rl.envs.registry import resolve
 from pes_rl.runs.progress import Progress
 from pes_rl.storage.checkpoint import Checkpoint, flatten, save_checkpoint
 from pes_rl.storage.metrics import MetricsWriter
 from pes_rl.storage.policy import save_policy
+from pes_rl.storage.run_folder import BEST_POLICY, LAST_POLICY
 from pes_rl.training.processes import Processes
 from pes_rl.training.protocol import Trainer
 
@@ -86,7 +86,7 @@ class Recorder:
             self.last, self._scored = float(result.returns.mean()), self.trainer.updates
             if self.last > self.best:
                 self.best = self.last
-                self._save_policy("best")
+                self._save_policy(BEST_POLICY)
         rows[-1] |= {
             "eval/episode_return": self.last,
             "eval/episode_return_std": float(result.returns.std()),
@@ -124,7 +124,7 @@ class Recorder:
                 save_checkpoint(self.path, self.trainer.env_steps, arrays, self._meta())
                 self._saved_update = self.trainer.updates
                 self._processes.wait()
-            self._save_policy("last")
+            self._save_policy(LAST_POLICY)
 
     @contextlib.contextmanager
     def _pause(self) -> Iterator[None]:
@@ -149,9 +149,9 @@ class Recorder:
 
     def _save_policy(self, name: str) -> None:
         trainer, config = self.trainer, self.config
-        environment = resolve(config.env, config.engine)
+        environment = config.environment
         save_policy(
-            self.path / "policy" / name,
+            self.path / name,
             trainer.policy,
             trainer.theta,
             trainer.normalizer if config.normalize_observations else None,
@@ -161,7 +161,7 @@ class Recorder:
                 "gymnasium_id": environment.gymnasium_id,
                 "engine": config.engine,
                 "backend": config.backend,
-                "horizon": environment.horizon or config.horizon,
+                "horizon": config.episode_length,
             },
             {
                 "env_steps": trainer.env_steps,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import sys
 from dataclasses import asdict, replace
@@ -19,16 +18,19 @@ from pes_rl.runs.signals import leave_if, stop_signals
 from pes_rl.runtime import single_threaded_math
 from pes_rl.storage.checkpoint import Checkpoint, load_latest, unflatten
 from pes_rl.storage.metrics import read_metrics
-from pes_rl.storage.policy import SavedPolicy, load_policy
+from pes_rl.storage.policy import load_policy
 from pes_rl.storage.run_folder import (
+    CONFIG,
     create_run,
     is_run,
     lock_run,
+    read_versions,
     require_run,
     versions,
+    write_exact_resume,
     write_provenance,
-    write_text_atomic,
 )
+from pes_rl.storage.saved_policy import SavedPolicy
 from pes_rl.training.make import make_trainer
 from pes_rl.training.processes import ALONE, Processes
 from pes_rl.training.protocol import Trainer
@@ -88,11 +90,9 @@ def train_from_config(
             held.enter_context(lock_run(path))
             if is_run(path):
                 raise UserError(f"the run folder {path} was taken by another run; name another")
-            save_config(config, path / "config.yaml")
+            save_config(config, path / CONFIG)
             write_provenance(path, command)
-            write_text_atomic(
-                path / "run.json", json.dumps({"exact_resume": trainer.exact_resume}) + "\n"
-            )
+            write_exact_resume(path, trainer.exact_resume)
             return str(path)
 
         path = Path(processes.decide(create))
@@ -180,7 +180,7 @@ def _reopen(path: Path, changed: Config | None, command: str, exact: bool) -> No
             file=sys.stderr,
         )
     if changed is not None:
-        save_config(changed, path / "config.yaml")
+        save_config(changed, path / CONFIG)
     for change in write_provenance(path, command):
         print(f"pes-rl: warning: version changed since the run began: {change}", file=sys.stderr)
 
@@ -219,11 +219,9 @@ def _config_from(values: dict[str, Any]) -> Config:
 def _load_config(path: Path) -> Config:
     """A run's configuration; an error says so if another version of pes-rl wrote it."""
     try:
-        return load_config(path / "config.yaml")
+        return load_config(path / CONFIG)
     except UserError as error:
-        made_by = None
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            made_by = json.loads((path / "versions.json").read_text()).get("pes_rl")
+        made_by = read_versions(path).get("pes_rl")
         if made_by in (None, versions()["pes_rl"]):
             raise
         raise UserError(

@@ -19,7 +19,6 @@ from jax.sharding import PartitionSpec as Spec
 from pes_rl.config import Config
 from pes_rl.envs.jax_environment import JaxEnvironment
 from pes_rl.envs.make import make_jax_environment
-from pes_rl.envs.registry import resolve
 from pes_rl.errors import UserError
 from pes_rl.particles.device import DevicePopulation, PopulationState, make_population
 from pes_rl.particles.paired import DTYPES
@@ -74,8 +73,8 @@ class DeviceTrainer:
     """
 
     exact_resume = True
-    observation_shape = None
-    action_shape = None
+    observation_shape: tuple[int, ...] | None = None
+    action_shape: tuple[int, ...] | None = None
 
     def __init__(
         self,
@@ -130,7 +129,7 @@ class DeviceTrainer:
 
     def _make_population(self) -> DevicePopulation:
         config, length = self.config, self.config.unroll_length
-        if 2 * config.num_pairs * length >= 2**32:
+        if config.num_particles * length >= 2**32:
             raise UserError(
                 f"num_pairs {config.num_pairs} times {length} env steps is too much for one "
                 f"update; use --num-pairs {2**31 // length - 1} or fewer"
@@ -222,16 +221,17 @@ class DeviceTrainer:
     def evaluate(self) -> Evaluation:
         """Score the unperturbed policy on fresh episodes, seeded by the update they follow."""
         if self._score is None:
-            horizon = resolve(self.config.env, self.config.engine).horizon or self.config.horizon
             self._score = make_scorer(
                 self.environment,
                 self.policy,
                 self.config.seed,
                 self.config.eval_episodes,
-                horizon,
+                self.config.episode_length,
             )
         # Local copies, so that each process scores by itself or not at all.
-        theta, statistics = fetch((self.device_state.train.theta, self.device_state.train.statistics))
+        theta, statistics = fetch(
+            (self.device_state.train.theta, self.device_state.train.statistics)
+        )
         norm = jax.tree.map(jnp.asarray, affine(self.config, statistics))
         returns, lengths = self._score(theta, norm, np.uint32(self.updates))
         return Evaluation(np.asarray(returns, np.float64), np.asarray(lengths))
@@ -289,7 +289,7 @@ def _shardings(mesh: Mesh) -> Any:
 
 def updates_per_advance(config: Config) -> int:
     """Updates between two looks of the host: up to an evaluation's distance, and at most 20."""
-    segment = 2 * config.num_pairs * config.unroll_length
+    segment = config.num_particles * config.unroll_length
     return min(max(config.eval_every // segment, 1), _MOST_UPDATES)
 
 

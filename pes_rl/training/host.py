@@ -14,7 +14,6 @@ import numpy as np
 from pes_rl import streams
 from pes_rl.config import Config
 from pes_rl.envs.make import available_threads, make_simulator
-from pes_rl.envs.registry import resolve
 from pes_rl.envs.simulator import Simulator
 from pes_rl.particles.crew import Crew, episode_rng, play
 from pes_rl.particles.host import HostPopulation
@@ -68,21 +67,17 @@ class HostTrainer:
             config.policy, size, self.action.size, config.hidden_sizes, config.activation
         )
         self._scorer = Crew(scorer, self.policy, config.eval_episodes)
-        crews = 2 if self.exact_resume and threads > 1 and share > 1 else 1
         self.population = HostPopulation(
-            lambda particles: make(particles, max(threads // crews, 1)),
+            make(2 * share, threads),
             self.policy,
             share,
             config.seed,
             reward_shift=config.reward_shift,
             observe=config.normalize_observations,
-            num_crews=crews,
             first_pair=processes.index * share,
         )
         self._processes, self._programs = processes, make_programs(config, size, processes)
         self._begin(self._programs.init(self.policy.init(config.seed).astype(dtype)), 0)
-        # Scored over the task's own time limit, whatever the horizon of training.
-        self._episode_length = resolve(config.env, config.engine).horizon or config.horizon
 
     def _begin(self, state: Any, updates: int) -> None:
         self._state, self._asked = state, self._programs.ask(state)
@@ -99,8 +94,9 @@ class HostTrainer:
         return fetch(self._state.statistics).to_normalizer()
 
     def compile(self, note: Callable[[str], None]) -> None:
-        """Say what the first `advance` begins with: it compiles what is not physics."""
+        """Compile what is not physics, by an update of nothing whose result is dropped."""
         note("compiling the update")
+        self._programs.turn(self._asked, self.population.blank())
 
     def advance(self) -> list[dict[str, Any]]:
         """Unroll one segment and update theta; the one metrics row of it."""
@@ -118,7 +114,7 @@ class HostTrainer:
             for i in range(self.config.eval_episodes)
         ]
         norm = Affine(*self._programs.local(self._asked).norm)
-        return Evaluation(*play(self._scorer, self.theta, norm, self._episode_length, rngs))
+        return Evaluation(*play(self._scorer, self.theta, norm, self.config.episode_length, rngs))
 
     def state(self) -> TrainerState:
         """A copy of everything the next update depends on; every process must call it."""
@@ -133,7 +129,7 @@ class HostTrainer:
         """
         train, own = state.train, self._processes.own
         if not self.exact_resume:
-            fresh = fetch(self._programs.init(train.theta).estimator)
+            fresh = fetch(self._programs.init(np.asarray(train.theta)).estimator)
             estimator = train.estimator._replace(clock=fresh.clock, limit=fresh.limit)
             train = train._replace(estimator=estimator)
         self.population.restore({name: own(rows) for name, rows in state.population.items()})

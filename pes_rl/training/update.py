@@ -30,6 +30,7 @@ from pes_rl.estimators import (
     Placement,
     Shaping,
 )
+from pes_rl.estimators.core import HostArray
 from pes_rl.particles.rollout import Rollout
 from pes_rl.particles.statistics import Count, Statistics
 from pes_rl.policies.normalizer import Affine
@@ -60,7 +61,7 @@ class TrainState(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Scalars of one update.
+    """Scalars of one update, of JAX or of NumPy.
 
     Attributes:
       steps: live member steps, uint32.
@@ -72,13 +73,13 @@ class Row(NamedTuple):
       learning_rate: the scheduled rate it was made with.
     """
 
-    steps: Array
-    slots: Array
-    segment_return: Array
-    grad_norm: Array
-    invalid_particles: Array
-    zero_update: Array
-    learning_rate: Array
+    steps: HostArray
+    slots: HostArray
+    segment_return: HostArray
+    grad_norm: HostArray
+    invalid_particles: HostArray
+    zero_update: HostArray
+    learning_rate: HostArray
 
     def metrics(self) -> dict[str, Any]:
         """The ``train/`` values of the update's metrics row."""

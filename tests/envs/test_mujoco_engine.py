@@ -54,9 +54,8 @@ def unroll(name: str, num_threads: int, segments: int = 4, num_pairs: int = 5) -
     task = TASKS[name]
     actions = MujocoSimulator(task, 1).action.size
     policy = make_policy("linear", task.observation_size, actions, ())
-    population = HostPopulation(
-        lambda n: MujocoSimulator(task, n, num_threads), policy, num_pairs, 3, num_crews=num_threads
-    )
+    simulator = MujocoSimulator(task, 2 * num_pairs, num_threads)
+    population = HostPopulation(simulator, policy, num_pairs, 3)
     rng = np.random.default_rng(0)
     theta = rng.standard_normal((num_pairs, 2, policy.num_params)).astype(np.float32)
     norm = Affine.identity(task.observation_size)
@@ -103,7 +102,7 @@ def test_unstable_simulation_never_reaches_theta(breakdown):
     broken, healthy = make_trainer(), make_trainer()
     for trainer in (broken, healthy):
         trainer.advance()
-    crew = broken.population.crews[0]
+    crew = broken.population.crew
     if breakdown == "mujoco warning":
         crew.simulator.fields["qvel"][3] = 1e15  # pair 1, minus member
     else:
@@ -125,10 +124,10 @@ def sabotage(simulator) -> None:
     advance, clock = simulator.advance, simulator.batch.bind("time")
     seconds = simulator.task.frame_skip * simulator.model.opt.timestep
 
-    def advance_or_break(ids, action):
+    def advance_or_break(rows, live, action):
         if round(clock[3] / seconds) == 4:
             simulator.fields["qvel"][3] = 1e15
-        advance(ids, action)
+        advance(rows, live, action)
 
     simulator.advance = advance_or_break
 
@@ -139,8 +138,8 @@ def test_rewards_worked_out_later_have_the_same_bits(env, breaks):
     outcomes = []
     for together in (True, False):
         trainer = make_trainer(env=env)
-        simulator = trainer.population.crews[0].simulator
-        assert simulator.stretch(np.arange(4), 5).length == 5
+        simulator = trainer.population.crew.simulator
+        assert simulator.stretch(np.arange(8), 5).length == 5
         if breaks:
             sabotage(simulator)
         if not together:
@@ -155,7 +154,7 @@ def test_rewards_worked_out_later_have_the_same_bits(env, breaks):
 def test_observation_statistics_equal_a_plain_pass():
     """Merged moments against NumPy over every observation that a policy saw."""
     trainer, seen = make_trainer(env="Hopper", reward_shift=1, num_threads=1), []
-    (crew,) = trainer.population.crews
+    crew = trainer.population.crew
     step = crew.simulator.step
 
     def spy(rows, action):
@@ -204,7 +203,7 @@ def test_reward_of_a_broken_step_is_not_counted():
     """MuJoCo resets a bad state by itself, which looks like a leap to the origin."""
     trainer = make_trainer(normalize_observations=False)
     trainer.advance()
-    crew = trainer.population.crews[0]
+    crew = trainer.population.crew
     crew.simulator.fields["qpos"][3, 0] = crew.simulator.tracked[3, 0] = -1000.0
     crew.simulator.fields["qvel"][3] = 1e15
     (row,) = trainer.advance()

@@ -22,8 +22,10 @@ QUADRATIC = "estimators/test_unbiased.py::test_linear_quadratic_gradient"
 BY_HAND = "estimators/test_contract.py::test_one_update_by_hand"
 
 
-UPDATE = "training/test_device_update.py"
-FUSED = f"{UPDATE}::test_the_fused_update_agrees_with_the_reference[es-single]"
+DEVICE = "training/test_device_update.py"
+ENGINE = "envs/test_mujoco_engine.py"
+UPDATE = "training/update.py"
+FUSED = f"{DEVICE}::test_the_fused_update_agrees_with_the_reference[es-single]"
 PLACED = "training/test_placement.py::test_gradients_do_not_depend_on_placement_in_float64"
 HOST = "training/test_host_update.py::test_updates_agree_with_the_reference[es-single-float64]"
 BROKEN = "training/test_host_update.py::test_broken_simulations_agree_with_the_reference[pes]"
@@ -138,7 +140,7 @@ MUTATIONS = [
         "[[1], [-1]]",
         "[[1], [1]]",
         (
-            f"{UPDATE}::test_paired_products_are_those_of_the_members[mlp-sizes1]",
+            f"{DEVICE}::test_paired_products_are_those_of_the_members[mlp-sizes1]",
             FUSED,
         ),
     ),
@@ -166,23 +168,68 @@ MUTATIONS = [
     Mutation(
         "host: members' rows are swapped",
         "particles/host.py",
-        "theta.reshape(n, -1)",
-        "theta[:, ::-1].reshape(n, -1)",
+        "theta[pairs].reshape(",
+        "theta[pairs][:, ::-1].reshape(",
         (HOST,),
     ),
     Mutation(
         "host: simulations that broke down count",
-        "particles/host.py",
-        "tally.unstable[rows] |= unstable",
-        "tally.unstable[rows] |= False",
+        "particles/crew.py",
+        "(gains.unstable & ~dead).any(axis=0)",
+        "False",
         (BROKEN,),
     ),
     Mutation(
-        "host: simulations that broke down are observed",
-        "particles/host.py",
-        "np.repeat(~segment.invalid.any(axis=1), 2)",
-        "np.ones(2 * self._num_pairs, bool)",
-        (BROKEN,),
+        "host: what a particle does after its end is observed",
+        "particles/crew.py",
+        "deviations[dead] = 0.0",
+        "pass",
+        (f"{ENGINE}::test_rewards_worked_out_later_have_the_same_bits[Hopper-False]",),
+    ),
+    Mutation(
+        "host: a simulation that breaks down is not looked for step by step",
+        "envs/mujoco_engine.py",
+        "self._again(np.flatnonzero(broken), gains)",
+        "unstable[:, broken] = True",
+        (f"{ENGINE}::test_rewards_worked_out_later_have_the_same_bits[HalfCheetah-True]",),
+    ),
+    Mutation(
+        "update: simulations that broke down are observed",
+        UPDATE,
+        "valid = ~rollout.segment.invalid.any(axis=1)",
+        "valid = jnp.ones(len(rollout.segment.invalid), bool)",
+        (BROKEN, f"{DEVICE}::test_a_broken_simulation_marks_its_pair_and_spares_the_rest"),
+    ),
+    Mutation(
+        "update: the mean return has the shifted reward",
+        UPDATE,
+        "config.reward_shift * segment.steps - segment.loss",
+        "-segment.loss",
+        (HOST, FUSED),
+    ),
+    Mutation(
+        "update: the schedule begins with the steps of this update",
+        UPDATE,
+        "rate = learning_rate(config, state.env_steps)",
+        "rate = learning_rate(config, state.env_steps.plus(jnp.uint32(1000)))",
+        (
+            f"{DEVICE}::test_schedules_follow_env_steps_inside_the_program",
+            "runs/test_run.py::test_the_schedule_is_absolute_in_env_steps",
+        ),
+    ),
+    Mutation(
+        "update: momentum and decay move theta where shaping refused",
+        "training/descent.py",
+        "jnp.where(refused, old, new)",
+        "new",
+        ("runs/test_loop.py::test_refused_updates_move_nothing",),
+    ),
+    Mutation(
+        "run: the first checkpoint counts as training",
+        "runs/loop.py",
+        "    output.start()\n",
+        "",
+        ("runs/test_loop.py::test_the_first_row_s_speed_leaves_out_the_first_checkpoint",),
     ),
 ]
 

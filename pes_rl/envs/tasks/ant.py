@@ -60,6 +60,7 @@ TASK = Task(
     observe=observe,
     track=track,
     reward=reward,
+    is_healthy=is_healthy,
     fields=("xpos", "cfrc_ext"),
     contact_forces=True,
 )

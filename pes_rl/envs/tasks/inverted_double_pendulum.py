@@ -27,16 +27,22 @@ def observe(xp: Any, model: Any, data: Any) -> Array:
     return xp.concatenate(parts, axis=-1)
 
 
+def is_healthy(xp: Any, data: Any) -> Array:
+    """Tip above 1 m."""
+    del xp
+    return ~(data.site_xpos[..., TIP_SITE, 2] <= 1.0)
+
+
 def reward(xp: Any, model: Any, before: Array, data: Any, action: Array) -> tuple[Array, Array]:
-    """10 while the tip is above 1 m, minus its offset from (0, 2) m and the joints' speeds."""
-    del xp, model, before, action
+    """10 while healthy, minus the tip's offset from (0, 2) m and the joints' speeds."""
+    del model, before, action
     tip = data.site_xpos[..., TIP_SITE, :]
     x, height = tip[..., 0], tip[..., 2]
     lower, upper = data.qvel[..., 1], data.qvel[..., 2]
-    terminated = height <= 1.0
+    healthy = is_healthy(xp, data)
     offset = 0.01 * x**2 + (height - 2.0) ** 2
     speed = 1e-3 * lower**2 + 5e-3 * upper**2
-    return 10.0 * ~terminated - offset - speed, terminated
+    return 10.0 * healthy - offset - speed, ~healthy
 
 
 TASK = Task(
@@ -52,5 +58,6 @@ TASK = Task(
     observe=observe,
     track=track_nothing,
     reward=reward,
+    is_healthy=is_healthy,
     fields=("site_xpos", "qfrc_constraint"),
 )

@@ -8,11 +8,16 @@ from pes_rl.envs.task import Array, Task
 from pes_rl.envs.tasks.common import Coordinates, track_nothing, uniform_reset
 
 
-def reward(xp: Any, model: Any, before: Array, data: Any, action: Array) -> tuple[Array, Array]:
-    """1 while the state is finite and the pole within 0.2 rad of upright, 0 on the last step."""
-    del model, before, action
+def is_healthy(xp: Any, data: Any) -> Array:
+    """Finite state, the pole within 0.2 rad of upright."""
     finite = xp.isfinite(data.qpos).all(-1) & xp.isfinite(data.qvel).all(-1)
-    healthy = finite & (xp.abs(data.qpos[..., 1]) <= 0.2)
+    return finite & (xp.abs(data.qpos[..., 1]) <= 0.2)
+
+
+def reward(xp: Any, model: Any, before: Array, data: Any, action: Array) -> tuple[Array, Array]:
+    """1 while healthy, so 0 on the last step."""
+    del model, before, action
+    healthy = is_healthy(xp, data)
     return healthy.astype(data.qpos.dtype), ~healthy
 
 
@@ -29,4 +34,5 @@ TASK = Task(
     observe=Coordinates(first=0),
     track=track_nothing,
     reward=reward,
+    is_healthy=is_healthy,
 )

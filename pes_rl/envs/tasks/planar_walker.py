@@ -35,4 +35,5 @@ def planar_walker(name: str, model_file: str, num_coordinates: int, is_healthy: 
         observe=Coordinates(first=1, bound=10.0),
         track=track_x,
         reward=reward,
+        is_healthy=is_healthy,
     )

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pes_rl.config.checks import validate
 from pes_rl.config.fields import APPLIES, DERIVED, ESTIMATOR_NAMES, OPTIONS, Config
 from pes_rl.config.values import is_literal, is_null, parse_value, read_yaml, required
-from pes_rl.envs.registry import OFFICIAL, Environment, default_backend, resolve
+from pes_rl.envs.registry import Environment, default_backend, resolve
 from pes_rl.errors import UserError, suggest
 from pes_rl.policies import KINDS
 from pes_rl.storage.files import write_text_atomic
@@ -94,11 +94,12 @@ def parse_fields(values: Mapping[str, Any], source: str = "") -> dict[str, Any]:
 
 
 def _read_preset(environment: Environment) -> dict[str, dict[str, Any]]:
-    if environment.name not in OFFICIAL:
-        return {}
     from importlib.resources import as_file, files
 
-    with as_file(files("pes_rl.config.presets") / f"{environment.name}.yaml") as path:
+    preset = files("pes_rl.config.presets") / f"{environment.name}.yaml"
+    if not preset.is_file():
+        return {}
+    with as_file(preset) as path:
         return _read_blocks(path, f"preset {path.name}")
 
 

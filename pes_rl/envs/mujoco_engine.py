@@ -167,7 +167,7 @@ class MujocoSimulator:
         return _Stretch(self, rows, min(length, _STRETCH))
 
     def advance(self, rows: np.ndarray, live: np.ndarray, action: np.ndarray) -> None:
-        """Physics of one env step of the particles ``live`` [n]; actions [R, A] are for ``rows``."""
+        """Physics of one env step of the particles ``live`` [n]; ``rows`` get actions [R, A]."""
         if len(rows) == self.num_particles:
             self._ctrl[:] = action
         else:

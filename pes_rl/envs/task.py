@@ -51,10 +51,10 @@ class Task:
     observation_size: int
     num_uniforms: int
     num_normals: int
-    reset: Callable[..., tuple[Array, Array]]
-    observe: Callable[..., Array]
-    track: Callable[..., Array]
-    reward: Callable[..., tuple[Array, Array]]
+    reset: Callable[[Any, Any, Array, Array], tuple[Array, Array]]
+    observe: Callable[[Any, Any, Any], Array]
+    track: Callable[[Any, Any, Any], Array]
+    reward: Callable[[Any, Any, Array, Any, Array], tuple[Array, Array]]
     is_healthy: Callable[[Any, Any], Array] | None = None
     fields: tuple[str, ...] = ()
     contact_forces: bool = False

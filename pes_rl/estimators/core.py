@@ -17,7 +17,7 @@ fixed theta, are unbiased for every rule but truncated ES. N counts idle pairs t
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -125,6 +125,16 @@ ALL_HERE = Placement(
 )
 
 
+class Gradient(Protocol):
+    """How an estimator turns a segment into a gradient."""
+
+    def __call__(
+        self, state: EstimatorState, segment: Segment, placement: Placement = ALL_HERE
+    ) -> tuple[Array, EstimatorState, Info]:
+        """The gradient [P], the state with its clocks advanced, and diagnostics."""
+        ...
+
+
 class Estimator(NamedTuple):
     """A triple of pure functions.
 
@@ -139,7 +149,7 @@ class Estimator(NamedTuple):
 
     init: Callable[[Any, Array], EstimatorState]
     perturb: Callable[[EstimatorState], tuple[Perturbation, EstimatorState]]
-    gradient: Callable[..., tuple[Array, EstimatorState, Info]]
+    gradient: Gradient
     segment_length: int
     perturb_std: float
 

@@ -1,4 +1,4 @@
-"""How a population is unrolled for one segment: the JAX lift of a one-particle problem."""
+"""How a population is unrolled for one segment: on a host, on a device, or of a JAX problem."""
 
 from pes_rl.particles.problem import ParticleState, Problem, Runner, Step, lift
 

@@ -120,7 +120,8 @@ def make_population(
         loop = state._replace(environment=_flat(state.environment)), tally
 
         def body(loop, j):
-            return step(*loop, j < plan.step_limit), None
+            state, tally = loop
+            return step(state, tally, j < plan.step_limit), None
 
         (state, tally), _ = jax.lax.scan(body, loop, jnp.arange(segment_length, dtype=jnp.int32))
         state = state._replace(environment=_pairs(state.environment))
@@ -165,7 +166,7 @@ def make_step(
     norm: Affine,
     reward_shift: float,
     observe: bool,
-) -> Callable[..., tuple[PopulationState, _Tally]]:
+) -> Callable[[PopulationState, _Tally, Array], tuple[PopulationState, _Tally]]:
     """``(state, tally, allowed bool [N]) -> (state, tally)``: one env step of all particles.
 
     The environments' states have the leading axis [2N], as the environment's own vmap wants it.

@@ -11,12 +11,13 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
 from pes_rl.config import Config
@@ -101,8 +102,9 @@ def make_programs(config: Config, observation_size: int, processes: Processes) -
         state, row = update.tell(state, plan, rollout)
         return state, row, ask(state)
 
-    compile_all = _compile_here if processes.size == 1 else functools.partial(_spread, processes)
-    return compile_all(update.init, ask, turn)
+    if processes.size == 1:
+        return _compile_here(update.init, ask, turn)
+    return _spread(processes.mesh, update.init, ask, turn)
 
 
 @contextlib.contextmanager
@@ -119,35 +121,17 @@ def _cpu() -> Any:
 
 def _compile_here(init: Any, ask: Any, turn: Any) -> Programs:
     """For all pairs in this process."""
-    init, ask, turn = jax.jit(init), jax.jit(ask), jax.jit(turn)
-
-    def within(work: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
-            with host_math():
-                return work(*arguments)
-
-        return call
-
-    def local(asked: Asked) -> Request:
-        wanted = asked.theta, asked.plan.restart, asked.plan.step_limit, asked.norm
-        return Request(*jax.tree.map(np.asarray, wanted))
-
-    def both(asked: Asked, rollout: Rollout):
-        state, row, asked = turn(asked.state, asked.plan, rollout)
-        return state, Row(*map(np.asarray, row)), asked
-
-    return Programs(
-        within(init),
-        within(ask),
-        within(both),
-        local,
-        within(lambda tree: jax.tree.map(jnp.asarray, tree)),
+    return _as_called_from_a_host(
+        host_math,
+        *map(jax.jit, (init, ask, turn)),
+        own=np.asarray,
+        put=lambda rollout: rollout,
+        restore=lambda tree: jax.tree.map(jnp.asarray, tree),
     )
 
 
-def _spread(processes: Processes, init: Any, ask: Any, turn: Any) -> Programs:
+def _spread(mesh: Mesh, init: Any, ask: Any, turn: Any) -> Programs:
     """For the pairs of one process of several, with collective calls inside the programs."""
-    mesh = processes.mesh
     pairs = NamedSharding(mesh, _PAIRS)
     plan = Perturbation(*[_PAIRS] * 3)
     rollout = Rollout(Segment(*[_PAIRS] * 4), _PAIRS, _PAIRS)
@@ -161,33 +145,50 @@ def _spread(processes: Processes, init: Any, ask: Any, turn: Any) -> Programs:
             jax.shard_map(function, mesh=mesh, in_specs=inputs, out_specs=outputs, check_vma=False)
         )
 
-    spread_init = jax.jit(init, out_shardings=shardings)
-    spread_ask = spread(ask, (layout(),), asked)
-    spread_turn = spread(turn, (layout(), plan, rollout), (layout(), _EVERYWHERE, asked))
+    def put(rollout: Rollout) -> Rollout:
+        return jax.tree.map(
+            lambda rows: jax.make_array_from_process_local_data(pairs, rows), rollout
+        )
 
-    def own(array: jax.Array) -> np.ndarray:
-        return np.asarray(array.addressable_shards[0].data)
+    return _as_called_from_a_host(
+        lambda: jax.enable_x64(True),
+        jax.jit(init, out_shardings=shardings),
+        spread(ask, (layout(),), asked),
+        spread(turn, (layout(), plan, rollout), (layout(), _EVERYWHERE, asked)),
+        own=lambda array: np.asarray(array.addressable_shards[0].data),
+        put=put,
+        restore=lambda tree: jax.tree.map(distribute, tree, complete(tree, shardings)),
+    )
+
+
+def _as_called_from_a_host(
+    context: Callable[[], AbstractContextManager[Any]],
+    init: Any,
+    ask: Any,
+    turn: Any,
+    *,
+    own: Callable[[jax.Array], np.ndarray],
+    put: Callable[[Rollout], Rollout],
+    restore: Callable[[TrainState], TrainState],
+) -> Programs:
+    """Compiled functions, called in a context, as the `Programs` that they are to a host.
+
+    ``own`` takes this process's part of an array, ``put`` makes arrays of all pairs of its rollout.
+    """
+
+    def within(work: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            with context():
+                return work(*arguments)
+
+        return call
+
+    def tell_and_ask(asked: Asked, rollout: Rollout):
+        state, row, asked = turn(asked.state, asked.plan, put(rollout))
+        return state, Row(*map(own, row)), asked
 
     def local(asked: Asked) -> Request:
         wanted = asked.theta, asked.plan.restart, asked.plan.step_limit, asked.norm
         return Request(*jax.tree.map(own, wanted))
 
-    def both(asked: Asked, rollout: Rollout):
-        with jax.enable_x64(True):
-            everywhere = jax.tree.map(
-                lambda rows: jax.make_array_from_process_local_data(pairs, rows), rollout
-            )
-            state, row, asked = spread_turn(asked.state, asked.plan, everywhere)
-        return state, Row(*map(own, row)), asked
-
-    def in_x64(work: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
-            with jax.enable_x64(True):
-                return work(*arguments)
-
-        return call
-
-    def restore(tree: TrainState) -> TrainState:
-        return jax.tree.map(distribute, tree, complete(tree, shardings))
-
-    return Programs(in_x64(spread_init), in_x64(spread_ask), both, local, in_x64(restore))
+    return Programs(within(init), within(ask), within(tell_and_ask), local, within(restore))

@@ -168,8 +168,8 @@ MUTATIONS = [
     Mutation(
         "host: members' rows are swapped",
         "particles/host.py",
-        "theta[pairs].reshape(",
-        "theta[pairs][:, ::-1].reshape(",
+        "theta.reshape(2 * n, -1)",
+        "theta[:, ::-1].reshape(2 * n, -1)",
         (HOST,),
     ),
     Mutation(

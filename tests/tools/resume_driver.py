@@ -1,8 +1,10 @@
 """Run training cases in a process of their own, so that one can be killed in the middle.
 
-python -m tests.tools.resume_driver whole FOLDER CASE...     train each case without a break
-python -m tests.tools.resume_driver killed FOLDER CASE       train, save, go on, SIGKILL itself
-python -m tests.tools.resume_driver resumed FOLDER CASE...   continue each case
+python -m tests.tools.resume_driver whole FOLDER STEPS CASE...     train each case without a break
+python -m tests.tools.resume_driver killed FOLDER STEPS CASE       train, then SIGKILL itself
+python -m tests.tools.resume_driver resumed FOLDER STEPS CASE...   continue each case
+
+STEPS are the env steps between checkpoints.
 """
 
 from __future__ import annotations
@@ -46,33 +48,29 @@ def cases() -> dict[str, dict]:
     return table
 
 
-def train(folder: Path, name: str, mode: str) -> None:
-    """Train one case: to its end; to a save and on until it is killed; or on from there."""
+def train(folder: Path, name: str, mode: str, checkpoint_every: int) -> None:
+    """Train one case: to its end; until it is killed; or on from there."""
     from pes_rl.config import build_config
     from pes_rl.runs import run
 
-    config = build_config(cases()[name] | {"num_env_steps": 10**9, "checkpoint_every": 10**9})
-
-    def stop_after(updates: int):
-        return lambda row: row["update"] == updates
-
-    def kill(row: dict) -> None:
-        if row["update"] == KILL_AFTER:
+    def stop(row: dict) -> bool:
+        if mode == "killed" and row["update"] == KILL_AFTER:
             os.kill(os.getpid(), signal.SIGKILL)
+        return row["update"] == UPDATES
 
     if mode == "resumed":
-        run.resume(folder / name, callback=stop_after(UPDATES))
+        run.resume(folder / name, callback=stop)
         return
-    last = CHECKPOINT_AFTER if mode == "killed" else UPDATES
-    run.train_from_config(config, folder / name, "test", callback=stop_after(last))
-    if mode == "killed":
-        run.resume(folder / name, callback=kill)
+    fields = {"num_env_steps": 10**9, "checkpoint_every": checkpoint_every}
+    run.train_from_config(
+        build_config(cases()[name] | fields), folder / name, "test", callback=stop
+    )
 
 
-def main(mode: str, folder: Path, names: list[str]) -> None:
+def main(mode: str, folder: Path, checkpoint_every: int, names: list[str]) -> None:
     for name in names:
-        train(folder, name, mode)
+        train(folder, name, mode, checkpoint_every)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])

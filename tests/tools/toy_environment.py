@@ -64,13 +64,13 @@ class PointMassSimulator:
     observation_size, exact = 3, True
     action = ActionSpec("box", 1, (-1.0,), (1.0,))
 
-    def __init__(self, num_particles: int, bound: float = 1.0):
-        self.bound = bound
+    def __init__(self, num_particles: int, bound: float = 1.0, start: float = 0.1):
+        self.bound, self.start = bound, start
         self.x, self.v = np.zeros(num_particles), np.zeros(num_particles)
 
     def reset(self, rows: np.ndarray, rngs: Sequence[np.random.Generator]) -> np.ndarray:
         """Start in ``rows`` [R] at `first_point`, one generator each; observations [R, 3]."""
-        self.x[rows], self.v[rows] = np.transpose([first_point(rng) for rng in rngs])
+        self.x[rows], self.v[rows] = np.transpose([first_point(rng, self.start) for rng in rngs])
         return self._observe(rows)
 
     def step(self, rows: np.ndarray, action: np.ndarray) -> Transition:

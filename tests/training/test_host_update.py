@@ -17,6 +17,7 @@ import pytest
 
 from pes_rl import streams
 from pes_rl.particles.crew import episode_rng
+from pes_rl.training.device import DeviceTrainer
 from pes_rl.training.host import HostTrainer
 from pes_rl.training.protocol import TrainerState
 from tests.tools import reference
@@ -30,6 +31,7 @@ from tests.tools.toy_environment import (
     T,
     configure,
     first_point,
+    point_mass,
 )
 
 UPDATES = 14
@@ -225,3 +227,19 @@ def test_broken_simulations_agree_with_the_reference(name, trainers, monkeypatch
     run = Checked(trainers(name, np.float64), BREAKS, TOLERANCE[np.float64])
     run.update(UPDATES)
     assert min(run.broken, run.differed, run.alone) > 3, "no simulation broke down"
+
+
+@pytest.mark.parametrize("shaping", ["none", "std"])
+@pytest.mark.parametrize("name", NAMES)
+def test_host_and_device_make_the_same_updates(name, shaping):
+    """From one start state, for they draw others; with momentum and members that end early."""
+    config = configure(name, shaping=shaping, momentum=0.5)
+    host = HostTrainer(config, make_simulator=lambda n, _: PointMassSimulator(n, start=0.0))
+    device = DeviceTrainer(config, environment=point_mass(start=0.0))
+    for _ in range(UPDATES):
+        (one,), (other,) = host.advance(), device.advance()
+        assert one["env_steps"] == other["env_steps"]
+        assert one == pytest.approx(other, rel=1e-5, abs=1e-6)
+    np.testing.assert_allclose(host.theta, device.theta, rtol=0, atol=1e-6)
+    assert host.normalizer.total == device.normalizer.total
+    np.testing.assert_allclose(host.normalizer.mean, device.normalizer.mean, atol=1e-6)

@@ -27,7 +27,9 @@ def act(
     # through matmul, which adds in another order.
     deviation = np.ascontiguousarray(obs, np.float64) - affine.shift
     state = np.ascontiguousarray(state, np.float32)
-    return act_on_deviation(policy, action, weights, affine, deviation, state)
+    # BLAS kernels may raise the flag over numbers beside the matrix, which they drop.
+    with np.errstate(invalid="ignore"):
+        return act_on_deviation(policy, action, weights, affine, deviation, state)
 
 
 def act_on_deviation(

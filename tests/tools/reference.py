@@ -69,7 +69,7 @@ class Reference:
     ):
         self.problem, self.sigma = problem, perturb_std
         self.K, self.T = segment_length, ENDLESS if horizon is None else horizon
-        # The table of DESIGN section 3: after how many steps noise is redrawn within an episode
+        # The table of docs/estimators.md: after how many steps noise is redrawn within an episode
         # (None: never), and whether the weight is the sum of the draws or the one in force.
         self.period, self.sums = {
             "es": (None, False),

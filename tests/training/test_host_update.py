@@ -239,7 +239,8 @@ def test_host_and_device_make_the_same_updates(name, shaping):
     for _ in range(UPDATES):
         (one,), (other,) = host.advance(), device.advance()
         assert one["env_steps"] == other["env_steps"]
-        assert one == pytest.approx(other, rel=1e-5, abs=1e-6)
+        # The device adds losses in float32.
+        assert one == pytest.approx(other, rel=1e-4, abs=1e-6)
     np.testing.assert_allclose(host.theta, device.theta, rtol=0, atol=1e-6)
     assert host.normalizer.total == device.normalizer.total
     np.testing.assert_allclose(host.normalizer.mean, device.normalizer.mean, atol=1e-6)

@@ -1,7 +1,7 @@
-"""Observation normaliser: running mean and variance of everything live particles observed.
+"""Observation normaliser: mean and variance of everything that live particles observed.
 
-Statistics are merged in float64 with Chan, Golub and LeVeque's (1979) pairwise update, between
-segments only; within a segment they are frozen.
+Training moves its statistics between segments (`pes_rl.particles.statistics`); this is the form in
+which a saved policy keeps them.
 """
 
 from __future__ import annotations
@@ -51,16 +51,6 @@ class Normalizer(NamedTuple):
     def empty(cls, observation_size: int) -> Normalizer:
         """Statistics of no observation."""
         return cls(0, np.zeros(observation_size), np.zeros(observation_size))
-
-    def merge(self, other: Normalizer) -> Normalizer:
-        """Statistics of the union of both sets of observations."""
-        total = self.total + other.total
-        if other.total == 0:
-            return self
-        delta = other.mean - self.mean
-        mean = self.mean + delta * (other.total / total)
-        m2 = self.m2 + other.m2 + delta**2 * (self.total * other.total / total)
-        return Normalizer(total, mean, m2)
 
     def affine(self) -> Affine:
         """Standardise by these statistics; mean 0 and deviation 1 until there are two of them."""

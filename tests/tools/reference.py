@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pes_rl.policies.normalizer import Normalizer
+
 ENDLESS = 2**31 - 1  # the clock limit that stands for an infinite horizon
 
 
@@ -204,3 +206,14 @@ def _live_losses(loss: np.ndarray, live: np.ndarray, pairs: list[int]) -> list[f
 def _average_rank(x: float, losses: list[float]) -> float:
     """Rank from 0 upwards; equal losses share the average of the ranks that they occupy."""
     return sum(y < x for y in losses) + (sum(y == x for y in losses) - 1) / 2
+
+
+def union(one: Normalizer, other: Normalizer) -> Normalizer:
+    """Statistics of both sets of observations, in float64 (Chan, Golub and LeVeque 1979)."""
+    total = one.total + other.total
+    if other.total == 0:
+        return one
+    delta = other.mean - one.mean
+    mean = one.mean + delta * (other.total / total)
+    m2 = one.m2 + other.m2 + delta**2 * (one.total * other.total / total)
+    return Normalizer(total, mean, m2)

@@ -13,6 +13,7 @@ from pes_rl.policies.normalizer import Normalizer
 from pes_rl.storage.checkpoint import flatten, unflatten
 from pes_rl.training.compilation import use_compilation_cache
 from pes_rl.training.device import DeviceTrainer, chunk_size, updates_per_advance
+from tests.tools.reference import union
 from tests.tools.toy_environment import configure, point_mass
 
 pytestmark = pytest.mark.usefixtures("no_compilation_cache")
@@ -90,7 +91,7 @@ def test_statistics_in_float32_follow_those_of_the_host():
         sums = (deviation.sum(axis=0), (deviation**2).sum(axis=0))
         device = device.merge(jnp.uint32(size), *(jnp.asarray(s, jnp.float32) for s in sums))
         mean = x.mean(axis=0) if size else np.zeros(3)
-        host = host.merge(Normalizer(size, mean, ((x - mean) ** 2).sum(axis=0)))
+        host = union(host, Normalizer(size, mean, ((x - mean) ** 2).sum(axis=0)))
     got = device.to_normalizer()
     assert got.total == host.total == 1048
     np.testing.assert_allclose(got.mean, host.mean, rtol=1e-4)

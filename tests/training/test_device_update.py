@@ -116,7 +116,9 @@ def follow(trainer: DeviceTrainer, twin: Any, updates: int) -> list[reference.Ex
         )
         seen = np.array(twin.seen)
         mean = seen.mean(axis=0)
-        total = total.merge(Normalizer(len(seen), mean, ((seen - mean) ** 2).sum(axis=0)))
+        total = reference.union(
+            total, Normalizer(len(seen), mean, ((seen - mean) ** 2).sum(axis=0))
+        )
         assert trainer.normalizer.total == total.total == trainer.env_steps
         np.testing.assert_allclose(trainer.normalizer.mean, total.mean, rtol=1e-10, atol=1e-13)
         np.testing.assert_allclose(trainer.normalizer.m2, total.m2, rtol=1e-9, atol=1e-10)

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "pes_rl"
 # Names of one line do not import each other.
 LAYERS = """
 errors streams styles runtime
-policies estimators problems zoo
+policies estimators baselines problems zoo
 storage envs
 config particles
 training

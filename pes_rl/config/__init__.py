@@ -19,6 +19,7 @@ from pes_rl.config.fields import (
     ESTIMATOR_NAMES,
     JAX_ENGINES,
     OPTIONS,
+    SUMMING,
     Config,
     Option,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "ESTIMATOR_NAMES",
     "JAX_ENGINES",
     "OPTIONS",
+    "SUMMING",
     "Config",
     "Option",
     "build_config",

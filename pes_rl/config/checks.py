@@ -9,7 +9,7 @@ from pes_rl.envs.registry import check_backend
 from pes_rl.errors import UserError
 from pes_rl.policies import KINDS
 
-_MAY_BE_ZERO = ("seed", "momentum", "weight_decay", "reward_shift")
+_MAY_BE_ZERO = ("seed", "momentum", "weight_decay", "reward_shift", "trace_decay")
 _MAY_BE_NONE = ("particle_chunk",)
 
 
@@ -42,6 +42,9 @@ def _check_ranges(config: Config) -> None:
         raise UserError(f"seed must be below 2**32, not {config.seed}")
     if config.momentum >= 1:
         raise UserError(f"momentum must be below 1, not {config.momentum}; try 0.9")
+    for name in ("discount", "trace_decay"):
+        if getattr(config, name) > 1:
+            raise UserError(f"{name} must be at most 1, not {getattr(config, name)}")
     if any(size <= 0 for size in config.hidden_sizes):
         raise UserError(f"hidden_sizes must be positive, not {list(config.hidden_sizes)}")
 

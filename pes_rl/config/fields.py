@@ -11,6 +11,7 @@ from pes_rl.policies import KINDS, Activation, PolicyKind
 Engine = Literal["mujoco", "gymnasium", "mjx", "brax"]
 Backend = Literal["spring", "positional", "generalized", "mjx", "jax", "newton", "warp"]
 Estimator = Literal["es", "truncated-es", "pes", "es-single", "gpes"]
+Baseline = Literal["none", "quadratic", "mlp"]
 Shaping = Literal["none", "running-std", "std", "centered-rank"]
 Optimizer = Literal["sgd", "adam", "adamw", "rmsprop"]
 Schedule = Literal["constant", "linear", "cosine"]
@@ -19,6 +20,7 @@ Precision = Literal["float32", "bfloat16"]
 ESTIMATOR_NAMES: tuple[str, ...] = get_args(Estimator)
 JAX_ENGINES: tuple[str, ...] = ("brax", "mjx")
 _ONLINE = tuple(name for name in ESTIMATOR_NAMES if name != "es")
+SUMMING = ("pes", "gpes")  # estimators that sum the noise of an episode
 _SIZED = {name: kind for name, kind in KINDS.items() if kind.sizes}
 _ACTIVATED = tuple(name for name, kind in KINDS.items() if kind.activated)
 _SIZES_HELP = ", ".join(f"{kind.sizes} ({name})" for name, kind in _SIZED.items())
@@ -47,6 +49,15 @@ class Config:
     noise_period: Annotated[
         int | None, "env steps between noise draws, a multiple of K (gpes only)"
     ] = None
+    discount: Annotated[
+        float, "what a loss counts less for each env step that it comes later (pes, gpes)"
+    ] = 1.0
+    trace_decay: Annotated[
+        float, "what earlier noise counts less for each segment, lambda (pes, gpes)"
+    ] = 1.0
+    baseline: Annotated[
+        Baseline, "what guesses the loss after a segment, to lower the variance (pes, gpes)"
+    ] = "none"
     staggered: Annotated[bool, "start the pairs at different phases of the episode"]
     shaping: Annotated[Shaping, "how segment losses are rescaled before the update"] = "std"
     num_top_pairs: Annotated[int | None, "use only this many best pairs, as ARS does"] = None
@@ -128,6 +139,9 @@ APPLIES: dict[str, Condition] = {
     "segment_length": Condition("estimator", _ONLINE, None),
     "staggered": Condition("estimator", _ONLINE, False),
     "noise_period": Condition("estimator", ("gpes",), None),
+    "discount": Condition("estimator", SUMMING, 1.0),
+    "trace_decay": Condition("estimator", SUMMING, 1.0),
+    "baseline": Condition("estimator", SUMMING, "none"),
     "schedule_env_steps": Condition("learning_rate_schedule", ("linear", "cosine"), None),
     "momentum": Condition("optimizer", ("sgd",), 0.0),
     "hidden_sizes": Condition("policy", tuple(_SIZED), ()),

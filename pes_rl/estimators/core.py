@@ -41,10 +41,13 @@ class NoiseRule(NamedTuple):
         for the whole episode.
       accumulate: whether the segment's loss is multiplied by the sum of all noise drawn since the
         episode began (True) or by the noise in force (False).
+      decay: what noise that is no longer in force is multiplied by in that sum at every segment; 1
+        keeps it for the whole episode.
     """
 
     period: int | None
     accumulate: bool
+    decay: float = 1.0
 
 
 class EstimatorState(NamedTuple):
@@ -54,7 +57,8 @@ class EstimatorState(NamedTuple):
       key: key data of the noise stream; it never changes.
       pair: int32 [N], the pairs' numbers; draws are keyed by them, wherever a pair is placed.
       noise: [N, P] noise in force.
-      accumulator: [N, P] sum of the noise drawn in this episode; [N, 0] where the rule needs none.
+      accumulator: [N, P] sum of the noise drawn in this episode, decayed as the rule says;
+        [N, 0] where the rule needs none.
       draws: int32 [N], noise draws made so far; never restarts.
       clock: int32 [N], env steps since the pair's episode began; 0 asks for a restart.
       limit: int32 [N], clock at which the present episode is truncated.
@@ -203,7 +207,7 @@ def make_estimator(
         accumulator = state.accumulator
         if rule.accumulate:
             kept = jnp.where(restart[:, None], 0, accumulator)
-            accumulator = jnp.where(draw[:, None], kept + noise, kept)
+            accumulator = _accumulated(rule.decay, kept, state.noise, noise, draw[:, None])
         limit = clocks.step_limit(_clocks(state), segment_length)
         plan = Perturbation(noise, restart, limit)
         draws = state.draws + draw.astype(jnp.int32)
@@ -227,6 +231,13 @@ def make_estimator(
         return grad, state, Info(invalid, zero)
 
     return Estimator(init, perturb, gradient, segment_length, perturb_std)
+
+
+def _accumulated(decay: float, kept: Array, held: Array, noise: Array, draw: Array) -> Array:
+    """The sum of noise with this segment's; ``held`` was in force before, ``noise`` is now."""
+    if decay == 1:
+        return jnp.where(draw, kept + noise, kept)
+    return jnp.where(draw, decay * kept + noise, decay * (kept - held) + held)
 
 
 def _fresh_state(key: Any, theta: Array, first: Clocks, accumulate: bool) -> EstimatorState:

@@ -13,10 +13,12 @@ def gpes(
     *,
     shaping: Shaping = UNSHAPED,
     staggered: bool = True,
+    decay: float = 1.0,
 ) -> Estimator:
     """New noise every ``noise_period`` env steps of the episode; weight: the sum of the draws.
 
-    A period of K is PES, a period of T is ES-Single.
+    A period of K is PES, a period of T is ES-Single. With ``decay`` below 1 noise that is no longer
+    in force fades by it at every segment.
     """
     if noise_period <= 0 or noise_period % segment_length:
         raise ValueError(
@@ -24,7 +26,7 @@ def gpes(
             f"not {noise_period}"
         )
     return make_estimator(
-        NoiseRule(period=noise_period, accumulate=True),
+        NoiseRule(period=noise_period, accumulate=True, decay=decay),
         num_pairs,
         perturb_std,
         segment_length,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pes_rl.envs.simulator import Gains, Simulator
+from pes_rl.particles.rollout import NOWHERE, Spacing
 from pes_rl.policies import Policy
 from pes_rl.policies.acting import act_on_deviation
 from pes_rl.policies.normalizer import Affine
@@ -27,6 +28,8 @@ class Tally(NamedTuple):
       unstable: bool [n], whether its simulation broke down.
       first: [n, O] sum of its observations' deviations from the normaliser's shift.
       second: [n, O] sum of the squares of these deviations.
+      seen: [n, M + 1, O] the deviations at the beginning of each interval, and at the end.
+      gained: [n, M] sum of an interval's rewards, discounted to its beginning.
     """
 
     reward: np.ndarray
@@ -34,12 +37,17 @@ class Tally(NamedTuple):
     unstable: np.ndarray
     first: np.ndarray
     second: np.ndarray
+    seen: np.ndarray
+    gained: np.ndarray
 
     @classmethod
-    def zeros(cls, n: int, observation_size: int) -> Tally:
+    def zeros(cls, n: int, observation_size: int, intervals: int = 0) -> Tally:
         """Nothing has happened."""
         first, second = np.zeros((2, n, observation_size))
-        return cls(np.zeros(n), np.zeros(n, np.int64), np.zeros(n, bool), first, second)
+        seen = np.zeros((n, intervals + 1, observation_size if intervals else 0))
+        gained = np.zeros((n, intervals))
+        count, flag = np.zeros(n, np.int64), np.zeros(n, bool)
+        return cls(np.zeros(n), count, flag, first, second, seen, gained)
 
 
 class Crew:
@@ -62,21 +70,32 @@ class Crew:
             self.hidden[rows] = 0
             self.ended[rows] = False
 
-    def unroll(self, theta: np.ndarray, norm: Affine, limit: np.ndarray, observe: bool) -> Tally:
+    def unroll(
+        self,
+        theta: np.ndarray,
+        norm: Affine,
+        limit: np.ndarray,
+        observe: bool,
+        spacing: Spacing = NOWHERE,
+    ) -> Tally:
         """Advance every live row by up to ``limit`` [n] env steps with its own theta [n, P].
 
-        ``observe`` sums up the observations' deviations from ``norm.shift``.
+        ``observe`` sums up the observations' deviations from ``norm.shift``; ``spacing`` says where
+        on their way they are kept.
         """
-        tally = Tally.zeros(len(limit), self.simulator.observation_size)
+        tally = Tally.zeros(len(limit), self.simulator.observation_size, spacing.number)
         # A simulation that breaks down may overflow on its way; it is found out at that step.
         with np.errstate(over="ignore", invalid="ignore"):
             while True:
                 rows = np.flatnonzero(~self.ended & (tally.steps < limit))
                 if not len(rows):
-                    return tally
+                    break
                 own = theta if len(rows) == len(theta) else theta[rows]
                 count = int((limit - tally.steps)[rows].min())
-                self._stretch(rows, count, self.policy.unpack(own), norm, tally, observe)
+                self._stretch(rows, count, self.policy.unpack(own), norm, tally, observe, spacing)
+            if spacing.number:
+                tally.seen[:, -1] = self.observation - norm.shift
+        return tally
 
     def _stretch(
         self,
@@ -86,6 +105,7 @@ class Crew:
         norm: Affine,
         tally: Tally,
         observe: bool,
+        spacing: Spacing,
     ) -> None:
         """Some env steps of ``rows``, at most ``count``; their gains are added to the tally."""
         policy, spec = self.policy, self.simulator.action
@@ -109,6 +129,8 @@ class Crew:
             tally.unstable[rows] |= (gains.unstable & ~dead).any(axis=0)
             self.ended[rows] = over
         tally.reward[rows] = add_in_order(tally.reward[rows], reward)
+        if spacing.number:
+            _pass_by(tally, rows, deviations, reward, spacing)
         tally.steps[rows] += lived
         if observe:
             tally.first[rows] = add_in_order(tally.first[rows], deviations)
@@ -129,6 +151,18 @@ class Crew:
         self.hidden[:] = state["hidden"]
         self.ended[:] = state["ended"]
         self.simulator.restore(state)
+
+
+def _pass_by(
+    tally: Tally, rows: np.ndarray, deviations: np.ndarray, reward: np.ndarray, spacing: Spacing
+) -> None:
+    """Keep what ``rows`` saw and gained in some env steps; all of them took equally many before."""
+    before = int(tally.steps[rows[0]])
+    for i, gain in enumerate(reward):
+        interval, since = divmod(before + i, spacing.interval)
+        if since == 0:
+            tally.seen[rows, interval] = deviations[i]
+        tally.gained[rows, interval] += spacing.discount**since * gain
 
 
 def add_in_order(total: np.ndarray, terms: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from pes_rl.envs.jax_environment import JaxEnvironment
 from pes_rl.estimators.core import Perturbation, Segment
 from pes_rl.particles.paired import PairedNumpy, paired_weights
 from pes_rl.particles.problem import stream_keys
-from pes_rl.particles.rollout import Rollout
+from pes_rl.particles.rollout import NOWHERE, Rollout, Spacing, Waypoints
 from pes_rl.policies import Policy
 from pes_rl.policies.normalizer import Affine
 
@@ -74,6 +74,7 @@ def make_population(
     observe: bool = True,
     chunk: int | None = None,
     dtype: Any = None,
+    spacing: Spacing = NOWHERE,
 ) -> DevicePopulation:
     """A population of ``num_pairs`` pairs.
 
@@ -87,6 +88,7 @@ def make_population(
       observe: collect the statistics of what live particles observe.
       chunk: unroll this many pairs at a time (a divisor of the pairs given to ``unroll``).
       dtype: of the policy's matrix products; theta's if not given.
+      spacing: where on their way the members are looked at.
     """
 
     def init(kind: Any) -> PopulationState:
@@ -114,21 +116,21 @@ def make_population(
 
     def segment(key: Array, theta: Array, plan: Perturbation, state: PopulationState, norm: Affine):
         weights = paired_weights(policy, theta, plan.noise, perturb_std, dtype)
-        step = make_step(environment, policy, weights, norm, reward_shift, observe)
+        step = make_step(environment, policy, weights, norm, reward_shift, observe, spacing)
         state = restarted(key, plan.restart, state)
-        tally = _Tally.zeros(state.observation, observe)
+        tally = _Tally.zeros(state.observation, observe, spacing.number)
         loop = state._replace(environment=_flat(state.environment)), tally
 
         def body(loop, j):
             state, tally = loop
-            return step(state, tally, j < plan.step_limit), None
+            return step(state, tally, j, j < plan.step_limit), None
 
         (state, tally), _ = jax.lax.scan(body, loop, jnp.arange(segment_length, dtype=jnp.int32))
         state = state._replace(environment=_pairs(state.environment))
         result = Segment(
             jnp.where(tally.invalid, 0, -tally.reward), tally.steps, state.ended, tally.invalid
         )
-        return Rollout(result, tally.first, tally.second), state
+        return Rollout(result, tally.first, tally.second, tally.waypoints), state
 
     def unroll(key: Array, theta: Array, plan: Perturbation, state: PopulationState, norm: Affine):
         share = state.pair.size
@@ -143,20 +145,26 @@ def make_population(
 
 
 class _Tally(NamedTuple):
-    """What happened since the segment began: [N, 2] by particle, [N, O] by pair."""
+    """What happened since the segment began: [N, 2, ...] by particle, [N, O] by pair."""
 
     reward: Array
     steps: Array
     invalid: Array
     first: Array
     second: Array
+    waypoints: Waypoints
 
     @classmethod
-    def zeros(cls, observation: Array, observe: bool) -> _Tally:
+    def zeros(cls, observation: Array, observe: bool, intervals: int) -> _Tally:
         particles, kind = observation.shape[:2], observation.dtype
+        size = observation.shape[2] if intervals else 0
+        waypoints = Waypoints(
+            jnp.zeros((*particles, intervals + 1, size), kind),
+            jnp.zeros((*particles, intervals), kind),
+        )
         sums = jnp.zeros((len(observation), observation.shape[2] if observe else 0), kind)
         count, flag = jnp.zeros(particles, jnp.int32), jnp.zeros(particles, bool)
-        return cls(jnp.zeros(particles, kind), count, flag, sums, sums)
+        return cls(jnp.zeros(particles, kind), count, flag, sums, sums, waypoints)
 
 
 def make_step(
@@ -166,15 +174,25 @@ def make_step(
     norm: Affine,
     reward_shift: float,
     observe: bool,
-) -> Callable[[PopulationState, _Tally, Array], tuple[PopulationState, _Tally]]:
-    """``(state, tally, allowed bool [N]) -> (state, tally)``: one env step of all particles.
+    spacing: Spacing = NOWHERE,
+) -> Callable[[PopulationState, _Tally, Array, Array], tuple[PopulationState, _Tally]]:
+    """``(state, tally, j, allowed bool [N]) -> (state, tally)``: env step j of all particles.
 
     The environments' states have the leading axis [2N], as the environment's own vmap wants it.
     """
     advance = jax.vmap(environment.step)
     numpy = PairedNumpy()
 
-    def step(state: PopulationState, tally: _Tally, allowed: Array):
+    def pass_by(way: Waypoints, j: Array, live: Array, now: Array, then: Array, loss: Array):
+        interval, since = j // spacing.interval, j % spacing.interval
+        start = jnp.where(since == 0, now, way.deviation[:, :, interval])
+        # Beyond a cut particles step on, so what they saw last has to be kept.
+        end = jnp.where(live[..., None], then, way.deviation[:, :, -1])
+        counted = jnp.asarray(spacing.discount, loss.dtype) ** since * loss
+        deviation = way.deviation.at[:, :, interval].set(start).at[:, :, -1].set(end)
+        return Waypoints(deviation, way.loss.at[:, :, interval].add(counted))
+
+    def step(state: PopulationState, tally: _Tally, j: Array, allowed: Array):
         live = ~state.ended & allowed[:, None]
         seen = state.observation
         output, hidden = policy.apply(numpy, weights, norm.normalize(jnp, seen), state.hidden)
@@ -189,8 +207,12 @@ def make_step(
                 first=tally.first + deviation.sum(axis=1),
                 second=tally.second + (deviation**2).sum(axis=1),
             )
+        gain = jnp.where(live & sound, counted, 0)
+        if spacing.number:
+            now, then = seen - norm.shift, observation - norm.shift
+            tally = tally._replace(waypoints=pass_by(tally.waypoints, j, live, now, then, -gain))
         tally = tally._replace(
-            reward=tally.reward + jnp.where(live & sound, counted, 0),
+            reward=tally.reward + gain,
             steps=tally.steps + live.astype(jnp.int32),
             invalid=tally.invalid | (live & ~sound),
         )

@@ -10,8 +10,8 @@ import numpy as np
 from pes_rl import streams
 from pes_rl.envs.simulator import Simulator
 from pes_rl.estimators.core import Segment
-from pes_rl.particles.crew import Crew, episode_rng
-from pes_rl.particles.rollout import Rollout
+from pes_rl.particles.crew import Crew, Tally, episode_rng
+from pes_rl.particles.rollout import NOWHERE, Rollout, Spacing, Waypoints
 from pes_rl.policies import Policy
 from pes_rl.policies.normalizer import Affine
 
@@ -34,6 +34,7 @@ class HostPopulation:
         reward_shift: float = 0.0,
         observe: bool = True,
         first_pair: int = 0,
+        spacing: Spacing = NOWHERE,
     ):
         """A population that has not begun an episode.
 
@@ -45,11 +46,12 @@ class HostPopulation:
           reward_shift: subtracted from every reward.
           observe: collect the statistics of what live particles observe.
           first_pair: the first one's number; those before it are in other processes.
+          spacing: where on their way the members are looked at.
         """
         self.crew = Crew(simulator, policy, 2 * num_pairs)
         self.episodes = np.zeros(num_pairs, np.int64)
         self._seed, self._first_pair = seed, first_pair
-        self._reward_shift, self._observe = reward_shift, observe
+        self._reward_shift, self._observe, self._spacing = reward_shift, observe, spacing
 
     def unroll(
         self, theta: np.ndarray, restart: np.ndarray, step_limit: np.ndarray, norm: Affine
@@ -65,7 +67,9 @@ class HostPopulation:
         self._restart(np.flatnonzero(restart))
         n = len(restart)
         limit = np.repeat(step_limit, 2)
-        tally = self.crew.unroll(theta.reshape(2 * n, -1), norm, limit, self._observe)
+        tally = self.crew.unroll(
+            theta.reshape(2 * n, -1), norm, limit, self._observe, self._spacing
+        )
         shaped = tally.reward - self._reward_shift * tally.steps
         segment = Segment(
             loss=-np.where(tally.unstable, 0, shaped).reshape(n, 2),
@@ -75,7 +79,19 @@ class HostPopulation:
         )
         size = tally.first.shape[1] if self._observe else 0
         sums = (x[:, :size].reshape(n, 2, size).sum(axis=1) for x in (tally.first, tally.second))
-        return Rollout(segment, *sums)
+        first, second = sums
+        return Rollout(segment, first, second, self._waypoints(tally))
+
+    def _waypoints(self, tally: Tally) -> Waypoints:
+        number, interval, discount = self._spacing
+        shifted = tally.gained
+        if number and self._reward_shift:
+            lived = np.clip(tally.steps[:, None] - interval * np.arange(number), 0, interval)
+            counted = np.append(0.0, np.cumsum(discount ** np.arange(interval)))
+            shifted = shifted - self._reward_shift * counted[lived]
+        pairs = len(self.episodes), 2
+        seen, loss = tally.seen, -shifted
+        return Waypoints(*(x.reshape(*pairs, *x.shape[1:]) for x in (seen, loss)))
 
     def blank(self) -> Rollout:
         """A rollout of no env step, of the right shapes."""
@@ -83,7 +99,9 @@ class HostPopulation:
         pairs = len(self.episodes)
         none, flags = np.zeros((pairs, 2)), np.zeros((pairs, 2), bool)
         sums = np.zeros((pairs, size))
-        return Rollout(Segment(none, none.astype(np.int32), flags, flags), sums, sums)
+        segment = Segment(none, none.astype(np.int32), flags, flags)
+        nowhere = Tally.zeros(2 * pairs, self.crew.observation.shape[1], self._spacing.number)
+        return Rollout(segment, sums, sums, self._waypoints(nowhere))
 
     def _restart(self, pairs: np.ndarray) -> None:
         rows = (2 * pairs[:, None] + [0, 1]).ravel()

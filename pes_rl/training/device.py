@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
+from pes_rl.baselines import BASELINES
 from pes_rl.config import Config
 from pes_rl.envs.jax_environment import JaxEnvironment
 from pes_rl.envs.make import make_jax_environment
@@ -27,6 +28,7 @@ from pes_rl.policies import make_policy
 from pes_rl.policies.normalizer import Normalizer
 from pes_rl.training import memory
 from pes_rl.training.compilation import use_compilation_cache
+from pes_rl.training.credit import configured_spacing
 from pes_rl.training.placement import (
     AXIS,
     check_fit,
@@ -144,6 +146,7 @@ class DeviceTrainer:
             observe=config.normalize_observations,
             chunk=chunk_size(config, self.mesh.size),
             dtype=DTYPES[config.precision],
+            spacing=configured_spacing(config),
         )
 
     @property
@@ -172,6 +175,8 @@ class DeviceTrainer:
             segment_length=config.unroll_length,
             summed=self._summed,
             observed=config.normalize_observations,
+            waypoints=number + 1 if (number := configured_spacing(config).number) else 0,
+            learning=BASELINES[config.baseline]().workspace(self.environment.observation_size),
             dtype=self._dtype,
             weight_dtype=DTYPES[config.precision],
         )

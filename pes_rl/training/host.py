@@ -19,6 +19,7 @@ from pes_rl.particles.crew import Crew, episode_rng, play
 from pes_rl.particles.host import HostPopulation
 from pes_rl.policies import make_policy
 from pes_rl.policies.normalizer import Affine, Normalizer
+from pes_rl.training.credit import configured_spacing
 from pes_rl.training.placement import fetch
 from pes_rl.training.processes import ALONE, Processes
 from pes_rl.training.programs import check_share, make_programs
@@ -75,6 +76,7 @@ class HostTrainer:
             reward_shift=config.reward_shift,
             observe=config.normalize_observations,
             first_pair=processes.index * share,
+            spacing=configured_spacing(config),
         )
         self._processes, self._programs = processes, make_programs(config, size, processes)
         self._begin(self._programs.init(self.policy.init(config.seed).astype(dtype)), 0)

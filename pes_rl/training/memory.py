@@ -36,6 +36,8 @@ class Sizes(NamedTuple):
       unpacked: whether the policy's matrices are copies out of theta's layout or its precision.
       summed: whether the estimator sums noise over an episode.
       observed: whether observations are normalised.
+      waypoints: where members are looked at for a baseline, M + 1; 0 without.
+      learning: numbers that the baseline needs for each of its samples.
       devices: D.
     """
 
@@ -51,6 +53,8 @@ class Sizes(NamedTuple):
     unpacked: bool = False
     summed: bool = False
     observed: bool = True
+    waypoints: int = 0
+    learning: int = 0
     devices: int = 1
 
 
@@ -63,6 +67,7 @@ class Bytes(NamedTuple):
     particles: int
     step: int
     sums: int
+    waypoints: int
     parameters: int
 
     @property
@@ -72,7 +77,7 @@ class Bytes(NamedTuple):
 
 
 class Operations(NamedTuple):
-    """Floating-point operations of an update on one device."""
+    """Floating-point operations of an update on one device, a baseline's apart."""
 
     policy: int
     physics: int
@@ -95,7 +100,7 @@ def predict(sizes: Sizes) -> Bytes:
     Noise and accumulator are per pair and updated in place. A layer's matrix of all pairs is a copy
     unless it is the whole of theta in its own precision. Particles are there twice, as what an env
     step reads and what it writes, and a third time where chunks are put together. Intermediate
-    results of the physics exist for one chunk.
+    results of the physics exist for one chunk. A baseline learns from what all devices saw.
     """
     s, chunked = sizes, sizes.chunk < sizes.pairs
     particles = 2 * s.particle * (s.pairs + s.chunk + (s.pairs if chunked else 0))
@@ -109,8 +114,16 @@ def predict(sizes: Sizes) -> Bytes:
         particles=particles,
         step=2 * s.chunk * s.step,
         sums=2 * s.pairs * s.observation * s.item if s.observed else 0,
+        waypoints=_waypoints(s),
         parameters=(_BLOCKS + 4) * s.params * s.item,
     )
+
+
+def _waypoints(s: Sizes) -> int:
+    """What members saw on their way, here and gathered, and what a baseline makes of it."""
+    members, gathered = 2 * s.pairs, s.devices if s.devices > 1 else 0
+    seen = members * s.waypoints * (s.observation + 1) * (1 + gathered)
+    return (seen + members * max(s.waypoints - 1, 0) * s.devices * s.learning) * s.item
 
 
 def operations(sizes: Sizes, physics: int = 0) -> Operations:
@@ -151,6 +164,8 @@ def measure(
     segment_length: int,
     summed: bool,
     observed: bool = True,
+    waypoints: int = 0,
+    learning: int = 0,
     dtype: Any = jnp.float32,
     weight_dtype: Any = None,
 ) -> Sizes:
@@ -172,6 +187,8 @@ def measure(
         unpacked=not whole or weight_dtype is not None,
         summed=summed,
         observed=observed,
+        waypoints=waypoints,
+        learning=learning,
         devices=num_devices,
     )
 

@@ -23,7 +23,7 @@ from jax.sharding import PartitionSpec as Spec
 from pes_rl.config import Config
 from pes_rl.errors import UserError
 from pes_rl.estimators import Perturbation, Segment, members
-from pes_rl.particles.rollout import Rollout
+from pes_rl.particles.rollout import Rollout, Waypoints
 from pes_rl.policies.normalizer import Affine
 from pes_rl.training.placement import AXIS, complete, distribute, make_placement
 from pes_rl.training.processes import Processes, check_engine
@@ -134,7 +134,7 @@ def _spread(mesh: Mesh, init: Any, ask: Any, turn: Any) -> Programs:
     """For the pairs of one process of several, with collective calls inside the programs."""
     pairs = NamedSharding(mesh, _PAIRS)
     plan = Perturbation(*[_PAIRS] * 3)
-    rollout = Rollout(Segment(*[_PAIRS] * 4), _PAIRS, _PAIRS)
+    rollout = Rollout(Segment(*[_PAIRS] * 4), _PAIRS, _PAIRS, Waypoints(_PAIRS, _PAIRS))
     asked = Asked(layout(), plan, _EVERYWHERE, _PAIRS)
     shardings = jax.tree.map(
         lambda spec: NamedSharding(mesh, spec), layout(), is_leaf=lambda x: isinstance(x, Spec)

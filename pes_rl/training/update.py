@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import PartitionSpec as Spec
 
-from pes_rl.config import Config
+from pes_rl.config import SUMMING, Config
 from pes_rl.estimators import (
     ESTIMATORS,
     Estimator,
@@ -34,6 +34,7 @@ from pes_rl.estimators.core import HostArray
 from pes_rl.particles.rollout import Rollout
 from pes_rl.particles.statistics import Count, Statistics
 from pes_rl.policies.normalizer import Affine
+from pes_rl.training.credit import CreditState, make_credit
 from pes_rl.training.descent import descend
 from pes_rl.training.placement import AXIS
 
@@ -49,6 +50,7 @@ class TrainState(NamedTuple):
       optimizer: the optimiser's state.
       statistics: of the observations.
       env_steps: live member steps so far.
+      credit: what a baseline knows, and what it expected of the members.
       estimator: noise and clocks of the pairs.
     """
 
@@ -57,6 +59,7 @@ class TrainState(NamedTuple):
     optimizer: Any
     statistics: Statistics
     env_steps: Count
+    credit: CreditState
     estimator: EstimatorState
 
 
@@ -112,6 +115,7 @@ class Update(NamedTuple):
 def make_update(config: Config, observation_size: int, placement: Placement) -> Update:
     """The configured update, for the pairs that ``placement`` says are here."""
     estimator, optimizer = configured_estimator(config), make_optimizer(config)
+    credit = make_credit(config, observation_size, placement)
 
     def init(theta: Array) -> TrainState:
         key = jax.random.key(config.seed)
@@ -121,6 +125,7 @@ def make_update(config: Config, observation_size: int, placement: Placement) -> 
             optimizer=optimizer.init(theta),
             statistics=Statistics.empty(observation_size),
             env_steps=Count.zero(),
+            credit=credit.init(key, theta),
             estimator=estimator.init(key, theta),
         )
 
@@ -129,7 +134,9 @@ def make_update(config: Config, observation_size: int, placement: Placement) -> 
         return plan, affine(config, state.statistics), state._replace(estimator=inner)
 
     def tell(state: TrainState, plan: Perturbation, rollout: Rollout) -> tuple[TrainState, Row]:
-        grad, inner, info = estimator.gradient(state.estimator, rollout.segment, placement)
+        norm = affine(config, state.statistics)
+        segment, expected = credit.charge(state.credit, plan, rollout, norm)
+        grad, inner, info = estimator.gradient(state.estimator, segment, placement)
         rate = learning_rate(config, state.env_steps)
         theta, optimizer_state = descend(
             optimizer, (state.theta, state.optimizer), grad, rate, info.zero_update
@@ -150,6 +157,7 @@ def make_update(config: Config, observation_size: int, placement: Placement) -> 
             optimizer_state,
             _observe(config, state.statistics, rollout, placement),
             state.env_steps.plus(steps),
+            expected,
             inner,
         )
         return state, row
@@ -165,7 +173,8 @@ def layout() -> TrainState:
     pairs: Any = Spec(AXIS)
     everywhere: Any = Spec()
     estimator = EstimatorState(everywhere, *[pairs] * 6, scale=everywhere)
-    return TrainState(*[everywhere] * 5, estimator=estimator)
+    credit = CreditState(pairs, everywhere)
+    return TrainState(*[everywhere] * 5, credit=credit, estimator=estimator)
 
 
 def configured_estimator(config: Config) -> Estimator:
@@ -175,6 +184,8 @@ def configured_estimator(config: Config) -> Estimator:
         options |= {"segment_length": config.segment_length, "staggered": config.staggered}
     if config.noise_period is not None:
         options["noise_period"] = config.noise_period
+    if config.estimator in SUMMING:
+        options["decay"] = config.discount**config.unroll_length * config.trace_decay
     make = ESTIMATORS[config.estimator]
     return make(config.num_pairs, config.perturb_std, horizon=config.horizon, **options)
 

@@ -24,7 +24,8 @@ BY_HAND = "estimators/test_contract.py::test_one_update_by_hand"
 
 DEVICE = "training/test_device_update.py"
 ENGINE = "envs/test_mujoco_engine.py"
-UPDATE = "training/update.py"
+UPDATE, CREDIT = "training/update.py", "training/credit.py"
+MEANS = ("training/test_credit.py::test_the_mean_is_the_gradient_whatever_the_baseline_says",)
 FUSED = f"{DEVICE}::test_the_fused_update_agrees_with_the_reference[es-single]"
 PLACED = "training/test_placement.py::test_gradients_do_not_depend_on_placement_in_float64"
 HOST = "training/test_host_update.py::test_updates_agree_with_the_reference[es-single-float64]"
@@ -223,6 +224,41 @@ MUTATIONS = [
         "jnp.where(refused, old, new)",
         "new",
         ("runs/test_loop.py::test_refused_updates_move_nothing",),
+    ),
+    Mutation(
+        "credit: what was expected is added",
+        CREDIT,
+        "* after - before",
+        "* after + before",
+        MEANS,
+    ),
+    Mutation(
+        "credit: the baseline has learned of the draws that it judges",
+        CREDIT,
+        "baseline.value(state.baseline, inputs",
+        "baseline.value(baseline.learn(state.baseline, lesson), inputs",
+        MEANS,
+    ),
+    Mutation(
+        "credit: something is expected of the dead",
+        CREDIT,
+        "jnp.where(segment.ended, 0, value[..., 1])",
+        "value[..., 1]",
+        MEANS,
+    ),
+    Mutation(
+        "credit: a device looks at particles beyond their cut",
+        "particles/device.py",
+        "jnp.where(live[..., None], then, way.deviation[:, :, -1])",
+        "then",
+        ("training/test_host_update.py::test_host_and_device_charge_alike[pes-fields3]",),
+    ),
+    Mutation(
+        "decay: noise in force fades too",
+        CORE,
+        "decay * (kept - held) + held",
+        "decay * kept",
+        ("training/test_host_update.py::test_charged_losses_agree_with_the_reference",),
     ),
     Mutation(
         "run: the first checkpoint counts as training",

@@ -46,6 +46,7 @@ class Expected(NamedTuple):
     restart: np.ndarray
     step_limit: np.ndarray
     loss: np.ndarray
+    charged: np.ndarray
     steps: np.ndarray
     ended: np.ndarray
     clock: np.ndarray
@@ -68,7 +69,14 @@ class Reference:
         noise_period: int | None = None,
         shaping: str = "none",
         num_top_pairs: int | None = None,
+        discount: float = 1.0,
+        trace_decay: float = 1.0,
+        valued: bool = False,
     ):
+        self.discount, self.decay = discount, discount**segment_length * trace_decay
+        # Of the problem's inputs of a state, the loss to go; to be set before an update.
+        self.value: Callable[[np.ndarray], float] = lambda inputs: 0.0
+        self.valued = valued
         self.problem, self.sigma = problem, perturb_std
         self.K, self.T = segment_length, ENDLESS if horizon is None else horizon
         # The table of docs/estimators.md: after how many steps noise is redrawn within an episode
@@ -88,10 +96,12 @@ class Reference:
         self.total = [None] * self.N
         self.ended = [[False, False] for _ in range(self.N)]
         self.states = [[None, None] for _ in range(self.N)]
+        self.expected = np.zeros((self.N, 2))
 
     def update(self, theta: np.ndarray, noise: np.ndarray, starts: np.ndarray) -> Expected:
         """Advance every pair by one segment, given noise [N, P] and start states [N, 2, ...]."""
         loss, steps = np.zeros((self.N, 2)), np.zeros((self.N, 2), int)
+        charged = np.zeros((self.N, 2))
         live = np.zeros((self.N, 2), bool)
         restart, step_limit = np.zeros(self.N, bool), np.zeros(self.N, int)
         for i in range(self.N):
@@ -103,8 +113,12 @@ class Reference:
             for member, sign in enumerate((+1.0, -1.0)):
                 live[i, member] = not self.ended[i][member]
                 particle = theta + sign * self.sigma * self.noise[i]
-                loss[i, member], steps[i, member] = self._unroll(i, member, particle, step_limit[i])
-        delta, count, zero = self.shaping.differences(loss, live)
+                if restart[i]:
+                    self.expected[i, member] = self._value(i, member)
+                losses = self._unroll(i, member, particle, step_limit[i])
+                loss[i, member], steps[i, member] = sum(losses), len(losses)
+                charged[i, member] = self._charge(i, member, losses)
+        delta, count, zero = self.shaping.differences(charged, live)
         gradient = np.zeros(len(theta))
         for i in range(self.N):
             weight = self.total[i] if self.sums else self.noise[i]
@@ -119,6 +133,7 @@ class Reference:
             restart,
             step_limit,
             loss,
+            charged,
             steps,
             ended,
             np.array(self.clock),
@@ -138,19 +153,33 @@ class Reference:
             self.total[i] = given
         elif self.period is not None and self.clock[i] % self.period == 0:
             assert not np.array_equal(given, self.noise[i]), f"pair {i} did not draw new noise"
-            self.total[i] = self.total[i] + given
+            self.total[i] = self.decay * self.total[i] + given
         else:
             np.testing.assert_array_equal(given, self.noise[i], f"pair {i} drew noise too early")
+            self.total[i] = self.decay * (self.total[i] - given) + given
         self.noise[i] = given
 
-    def _unroll(self, i: int, member: int, particle: np.ndarray, limit: int) -> tuple[float, int]:
-        """Sum of the losses, and number, of the steps that one member lives in this segment."""
-        total, steps = 0.0, 0
-        while steps < limit and not self.ended[i][member]:
+    def _unroll(self, i: int, member: int, particle: np.ndarray, limit: int) -> list[float]:
+        """The losses of the steps that one member lives in this segment."""
+        losses: list[float] = []
+        while len(losses) < limit and not self.ended[i][member]:
             state, loss, done = self.problem.step(particle, self.states[i][member])
             self.states[i][member], self.ended[i][member] = state, bool(done)
-            total, steps = total + loss, steps + 1
-        return total, steps
+            losses.append(loss)
+        return losses
+
+    def _value(self, i: int, member: int) -> float:
+        """What is expected of a member where it is; of one that has ended nothing."""
+        if self.ended[i][member] or not self.valued:
+            return 0.0
+        return float(self.value(self.problem.inputs(self.states[i][member])))
+
+    def _charge(self, i: int, member: int, losses: list[float]) -> float:
+        """How much worse things went in this segment than was expected before it."""
+        gone = sum(self.discount**t * loss for t, loss in enumerate(losses))
+        before, after = self.expected[i, member], self._value(i, member)
+        self.expected[i, member] = after
+        return gone + self.discount ** len(losses) * after - before
 
 
 class ReferenceShaping:

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
+import jax
 import numpy as np
 import pytest
 
 from pes_rl import streams
 from pes_rl.particles.crew import episode_rng
+from pes_rl.training import credit
 from pes_rl.training.device import DeviceTrainer
 from pes_rl.training.host import HostTrainer
 from pes_rl.training.protocol import TrainerState
@@ -70,6 +72,10 @@ class PointMass:
         loss = 0.0 if broken else -(1.0 + v - 0.1 * action**2 - SHIFT)
         return (x, v, pair, broken), loss, broken or abs(x) >= 1.0
 
+    def inputs(self, state: tuple) -> np.ndarray:
+        """What a baseline sees of a member."""
+        return np.clip((np.array([*state[:2], 1.0]) - self.shift) * self.scale, -10, 10)
+
     def settle(self, broken: np.ndarray) -> None:
         """Take this update's observations of pairs that are not ``broken`` [N] into account."""
         kept = [observation for pair, observation in self.seen if not broken[pair]]
@@ -102,6 +108,9 @@ class Checked:
             segment_length=config.segment_length or T,
             horizon=T,
             noise_period=config.noise_period,
+            discount=config.discount,
+            trace_decay=config.trace_decay,
+            valued=config.baseline != "none",
         )
         self.env_steps = self.differed = self.alone = self.broken = self.truncated = 0
 
@@ -128,6 +137,7 @@ class Checked:
         """
         oracle, noise = self.oracle, after.train.estimator.noise
         theta = self.before.train.theta.astype(np.float64)
+        self.oracle.value = value_of(self.before.train.credit.baseline)
         plain = oracle.update(theta, noise.astype(np.float64), begin)
         broken = np.array(oracle.states, float)[:, :, 3] == 1
         lost = np.logical_or(*broken.T)
@@ -137,7 +147,7 @@ class Checked:
         for i in np.flatnonzero(lost):
             oracle.clock[i], oracle.limit[i] = 0, T
         weight = np.array(oracle.total if oracle.sums else oracle.noise)
-        difference = np.where(lost, 0, plain.loss[:, 0] - plain.loss[:, 1])
+        difference = np.where(lost, 0, plain.charged[:, 0] - plain.charged[:, 1])
         return Expected(plain, difference @ weight / (2 * oracle.sigma * PAIRS), broken)
 
     def _compare_theta(self, row: dict, after: TrainerState, expected: Expected) -> None:
@@ -185,6 +195,26 @@ class Checked:
         self.truncated += cut.sum()
 
 
+def value_of(state: Any) -> Callable[[np.ndarray], float]:
+    """The loss to go that a baseline in ``state`` expects of inputs [3], in NumPy."""
+
+    def quadratic(x: np.ndarray) -> float:
+        x = np.clip(x, -5, 5)
+        products = [x[i] * x[j] for i in range(3) for j in range(i, 3)]
+        return float(np.array([1.0, *x, *products]) @ state.weight)
+
+    def mlp(x: np.ndarray) -> float:
+        w1, b1, w2, b2, w3, b3 = state.layers
+        mean, deviation = 0.0, 1.0
+        if state.weight > 0:
+            mean = state.mean / state.weight
+            deviation = np.sqrt(max(state.square / state.weight - mean**2, 1e-6))
+        hidden = np.tanh(w2 @ np.tanh(w1 @ x + b1) + b2)
+        return float(mean + deviation * (w3 @ hidden + b3)[0])
+
+    return mlp if hasattr(state, "layers") else quadratic
+
+
 def starts(seed: int, episodes: np.ndarray) -> np.ndarray:
     """Start states [N, 2, 3] that pairs get whose next episode has the number ``episodes`` [N]."""
     rngs = [episode_rng(seed, streams.RESET, i, int(e)) for i, e in enumerate(episodes)]
@@ -220,6 +250,31 @@ def test_updates_agree_with_the_reference(name, dtype, trainers):
     assert min(run.differed, run.alone, run.truncated) > 3, "members never ended differently"
 
 
+CREDITS = [
+    ("pes", {"discount": 0.95}),
+    ("pes", {"trace_decay": 0.5}),
+    ("pes", {"baseline": "quadratic"}),
+    ("pes", {"discount": 0.97, "trace_decay": 0.8, "baseline": "mlp"}),
+    ("gpes", {"discount": 0.97, "trace_decay": 0.8, "baseline": "quadratic"}),
+]
+
+
+@pytest.mark.parametrize("breaks", [np.inf, BREAKS])
+@pytest.mark.parametrize("name,fields", CREDITS)
+def test_charged_losses_agree_with_the_reference(name, fields, breaks, monkeypatch):
+    """Discount, decay and values at ends, cuts and break-downs; the values are the baseline's."""
+    monkeypatch.setattr(PointMassSimulator, "breaks", breaks)
+    monkeypatch.setattr(credit, "_INTERVAL", 3)  # does not divide K
+    trainer = HostTrainer(
+        configure(name, **fields),
+        make_simulator=lambda n, threads: PointMassSimulator(n),
+        dtype=np.float64,
+    )
+    run = Checked(trainer, breaks, TOLERANCE[np.float64])
+    run.update(UPDATES)
+    assert min(run.differed, run.alone) > 3, "members never ended differently"
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_broken_simulations_agree_with_the_reference(name, trainers, monkeypatch):
     """Their pairs weigh nothing, are not observed, and restart; the others go on as ever."""
@@ -246,3 +301,21 @@ def test_host_and_device_make_the_same_updates(name, shaping):
         assert error <= (1e-6 if update < UPDATES // 3 else 1e-5)
     assert host.normalizer.total == device.normalizer.total
     np.testing.assert_allclose(host.normalizer.mean, device.normalizer.mean, atol=1e-5)
+
+
+@pytest.mark.parametrize("name,fields", CREDITS)
+def test_host_and_device_charge_alike(name, fields, monkeypatch):
+    """In float64, since a baseline that solves for its weights multiplies what rounding leaves."""
+    monkeypatch.setattr(credit, "_INTERVAL", 3)
+    config = configure(name, **fields)
+    with jax.enable_x64(True):
+        simulator, environment = PointMassSimulator, point_mass(start=0.0)
+        host = HostTrainer(
+            config, make_simulator=lambda n, _: simulator(n, start=0.0), dtype=np.float64
+        )
+        device = DeviceTrainer(config, environment=environment, dtype=np.float64)
+        for _ in range(UPDATES):
+            host.advance(), device.advance()
+            # Policies on a host see their inputs in float32.
+            error = np.linalg.norm(host.theta - device.theta)
+            assert error <= 3e-5 * np.linalg.norm(host.theta)

@@ -1,10 +1,10 @@
 """Search behind the presets: ``python -m benchmarks.tune --env Swimmer [--out DIR]``.
 
-Every estimator of an environment gets the same budget of env steps, the same seeds and the same
-three rounds: Optuna's TPE sampler proposes option sets that are tried on two seeds, the best two
-are tried on five, and the same two at length on two again, since what starts fastest may not end
-highest. What is maximised is the area under the evaluation curve, the mean return over the budget;
-the last round decides. The first proposals are fixed: published settings and the values at hand.
+Successive halving, the same for every estimator of a task: Optuna's TPE sampler proposes option
+sets that are tried on three seeds for a part of the budget; the best four of them get the whole
+budget on the same seeds; the best two of these three seeds more. What is maximised is the area
+under the evaluation curve, the mean return over the budget, averaged over seeds. The first
+proposals are fixed: published settings and the values at hand.
 
 Writes DIR/ENV.jsonl (one line per finished run; an interrupted search goes on where it stopped)
 and DIR/ENV.md (the finalists, best first). The seeds are not those of any reported result.
@@ -27,99 +27,149 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from benchmarks.curves import Options, train_curves, worker_pool
 
-SEEDS = (1001, 1002, 1003, 1004, 1005)
-PROPOSALS, FIRST_SEEDS, FINALISTS, LONG_SEEDS = 8, 2, 2, 2
+SEEDS = (1001, 1002, 1003)
+MORE_SEEDS = (1004, 1005, 1006)
+PROPOSALS, HALVED, FINALISTS = 10, 4, 2
 TOP = {"all": 1, "half": 2, "eighth": 8}
 ESTIMATORS = ("es", "truncated-es", "pes", "es-single")
+SCHEDULES = ("constant", "linear")
 
 
 @dataclass(frozen=True)
 class Search:
-    """One environment: env steps of a run, short and long, sigma's range, first proposals.
+    """One task: env steps of a run, whole and in the first round, sigma's range, first proposals.
 
     ``alpha`` is ARS's step size, stated per episode: an online estimator takes its part of it at
     every segment. Ours is then ``learning_rate = 2 * perturb_std * alpha * segment_length / T``.
     """
 
     num_env_steps: int
-    long_env_steps: int
+    first_env_steps: int
     eval_every: int
-    stds: tuple[float, float]
-    es: tuple[Options, ...]
-    online: tuple[Options, ...]
+    stds: tuple[float, float] = (0.01, 0.1)
+    alphas: tuple[float, float] = (0.005, 0.5)
+    segments: tuple[int, ...] = (25, 50, 100, 200)
+    horizon: int = 1000
+    first: dict[str, tuple[Options, ...]] = field(default_factory=dict)
     fixed: Options = field(default_factory=dict)
+    shifts: tuple[float, ...] = (0.0,)
 
 
-def _point(pairs: int, std: float, alpha: float, top: str = "all", length: int = 0) -> Options:
-    point = {"num_pairs": pairs, "perturb_std": std, "alpha": alpha, "top": top}
-    return point | ({"segment_length": length} if length else {})
+def _point(pairs: int, std: float, alpha: float, top: str = "all", **more: Any) -> Options:
+    return {"num_pairs": pairs, "perturb_std": std, "alpha": alpha, "top": top, **more}
 
 
 # The first proposals of es are ARS's published settings (Mania et al. 2018, table 9; rl-zoo for
-# HalfCheetah) and the preset at hand; of the others, the preset and a coarser neighbour.
+# HalfCheetah), those of the others what earlier searches ended with.
 SEARCHES = {
     "Swimmer": Search(
-        150_000,
         300_000,
+        150_000,
         15_000,
-        (0.01, 0.3),
-        es=(_point(1, 0.01, 0.02), _point(2, 0.1, 0.05)),
-        online=(_point(8, 0.1, 0.25, length=100), _point(2, 0.1, 0.25, length=100)),
+        (0.03, 0.6),
+        first={
+            "es": (_point(1, 0.01, 0.02), _point(2, 0.1, 0.05)),
+            "es-single": (_point(2, 0.1, 0.25, segment_length=100),),
+        },
         fixed={"normalize_observations": False},
     ),
     "HalfCheetah": Search(
-        600_000,
         2_000_000,
+        600_000,
         50_000,
-        (0.01, 0.1),
-        es=(_point(32, 0.03, 0.02, "eighth"), _point(8, 0.03, 0.02)),
-        online=(_point(16, 0.03, 0.1, length=50), _point(8, 0.03, 0.1, length=100)),
+        first={
+            "es": (_point(32, 0.03, 0.02, "eighth"), _point(8, 0.03, 0.02)),
+            "es-single": (_point(16, 0.03, 0.1, segment_length=50),),
+        },
     ),
     "Hopper": Search(
-        150_000,
-        400_000,
-        15_000,
-        (0.01, 0.1),
-        es=(_point(8, 0.025, 0.01, "half"), _point(4, 0.025, 0.01)),
-        online=(_point(4, 0.025, 0.04, length=50), _point(8, 0.025, 0.04, length=100)),
-        fixed={"reward_shift": 1},
+        2_000_000,
+        500_000,
+        50_000,
+        first={
+            "es": (_point(8, 0.025, 0.01, "half"), _point(4, 0.025, 0.01)),
+            "es-single": (_point(8, 0.025, 0.04, segment_length=100),),
+        },
+        shifts=(0.0, 0.5, 1.0),
     ),
+    "Walker2d": Search(
+        4_000_000,
+        1_000_000,
+        100_000,
+        first={"es": (_point(40, 0.025, 0.03), _point(16, 0.025, 0.03, "half"))},
+        shifts=(0.0, 0.5, 1.0),
+    ),
+    "Ant": Search(
+        4_000_000,
+        1_000_000,
+        100_000,
+        first={"es": (_point(60, 0.025, 0.015), _point(16, 0.025, 0.015, "half"))},
+        shifts=(0.0, 0.5, 1.0),
+    ),
+    "Humanoid": Search(
+        4_000_000,
+        1_000_000,
+        100_000,
+        (0.003, 0.03),
+        first={"es": (_point(230, 0.0075, 0.02),)},
+        shifts=(0.0, 2.5, 5.0),
+    ),
+    "HumanoidStandup": Search(2_000_000, 500_000, 100_000, (0.003, 0.03)),
+    "Reacher": Search(
+        500_000, 200_000, 25_000, (0.02, 0.2), (0.02, 1.0), segments=(5, 10, 25), horizon=50
+    ),
+    "Pusher": Search(
+        1_000_000, 300_000, 50_000, (0.02, 0.2), (0.02, 1.0), segments=(10, 20, 50), horizon=100
+    ),
+    "InvertedPendulum": Search(100_000, 50_000, 10_000, (0.05, 0.5)),
+    "InvertedDoublePendulum": Search(500_000, 200_000, 20_000, (0.05, 0.5)),
 }
-HORIZON = 1000
 
 
-def space(estimator: str, stds: tuple[float, float]) -> dict[str, Any]:
+def space(env: str, estimator: str) -> dict[str, Any]:
     """What Optuna may choose from."""
+    plan = SEARCHES[env]
     choices: dict[str, Any] = {
         "num_pairs": CategoricalDistribution((1, 2, 4, 8, 16, 32)),
         "top": CategoricalDistribution(tuple(TOP)),
-        "perturb_std": FloatDistribution(*stds, log=True),
-        "alpha": FloatDistribution(0.005, 0.5, log=True),
+        "perturb_std": FloatDistribution(*plan.stds, log=True),
+        "alpha": FloatDistribution(*plan.alphas, log=True),
+        "schedule": CategoricalDistribution(SCHEDULES),
+        "reward_shift": CategoricalDistribution(plan.shifts),
     }
     if estimator != "es":
-        choices["segment_length"] = CategoricalDistribution((25, 50, 100, 200))
+        choices["segment_length"] = CategoricalDistribution(plan.segments)
+    if estimator == "pes":
+        choices["discount"] = CategoricalDistribution((0.98, 0.99, 0.995, 1.0))
+        choices["trace_decay"] = CategoricalDistribution((0.5, 0.8, 1.0))
+        choices["baseline"] = CategoricalDistribution(("none", "quadratic", "mlp"))
     return choices
 
 
 def to_options(env: str, estimator: str, point: Options) -> Options:
-    """Trainer options of one point, rounded to what a preset would say."""
-    search = SEARCHES[env]
-    length = point.get("segment_length", HORIZON)
-    std = float(f"{point['perturb_std']:.2g}")
-    rate = 2 * std * point["alpha"] * length / HORIZON
+    """Trainer options of one point for the whole budget, rounded to what a preset would say."""
+    plan, point = SEARCHES[env], dict(point)
+    pairs, top, alpha = (point.pop(name) for name in ("num_pairs", "top", "alpha"))
+    schedule = point.pop("schedule", "constant")
+    std = float(f"{point.pop('perturb_std'):.2g}")
+    rate = 2 * std * alpha * point.get("segment_length", plan.horizon) / plan.horizon
     options = {
         "env": env,
         "estimator": estimator,
-        "num_pairs": point["num_pairs"],
-        "num_top_pairs": max(1, point["num_pairs"] // TOP[point["top"]]),
+        "num_pairs": pairs,
+        "num_top_pairs": max(1, pairs // TOP[top]),
         "perturb_std": std,
         "learning_rate": float(f"{rate:.2g}"),
-        "num_env_steps": search.num_env_steps,
-        "eval_every": search.eval_every,
+        "learning_rate_schedule": schedule,
+        "num_env_steps": plan.num_env_steps,
+        "eval_every": plan.eval_every,
         "eval_episodes": 4,
-        **search.fixed,
+        **plan.fixed,
+        **point,
     }
-    return options if estimator == "es" else options | {"segment_length": length}
+    if schedule == "linear":
+        options["schedule_env_steps"] = plan.num_env_steps
+    return options
 
 
 def area(curve: Sequence[Sequence[float]], num_env_steps: int) -> float:
@@ -130,62 +180,57 @@ def area(curve: Sequence[Sequence[float]], num_env_steps: int) -> float:
 
 
 class Finalist(NamedTuple):
-    """An option set with its mean areas in the second round and in the long one."""
+    """An option set with its mean area over the whole budget."""
 
     options: Options
     area: float
-    long_area: float
 
 
 def search(env: str, estimator: str, results: Path, pool: ProcessPoolExecutor) -> list[Finalist]:
     """The finalists, best first."""
     plan = SEARCHES[env]
 
-    def areas(jobs: list[Options]) -> list[float]:
-        found = train_curves(jobs, results, pool)
-        return [area(r["curve"], r["options"]["num_env_steps"]) for r in found]
+    def means(sets: list[Options], seeds: Sequence[int], env_steps: int) -> list[float]:
+        jobs = [{**o, "num_env_steps": env_steps, "seed": seed} for o in sets for seed in seeds]
+        areas = [area(r["curve"], env_steps) for r in train_curves(jobs, results, pool)]
+        return np.reshape(areas, (len(sets), len(seeds))).mean(axis=1).tolist()
 
-    def means(sets: list[Options], seeds: Sequence[int]) -> list[float]:
-        values = areas([{**options, "seed": seed} for options in sets for seed in seeds])
-        return np.reshape(values, (len(sets), len(seeds))).mean(axis=1).tolist()
+    def best(sets: list[Options], values: Sequence[float], count: int) -> list[Options]:
+        order = np.argsort(-np.array(values), kind="stable")
+        return [sets[i] for i in order[:count]]
 
     study = optuna.create_study(
         direction="maximize",
         sampler=optuna.samplers.TPESampler(seed=0, n_startup_trials=PROPOSALS // 2),
     )
-    for point in plan.es if estimator == "es" else plan.online:
+    for point in plan.first.get(estimator, ()):
         study.enqueue_trial(point)
-    first: list[tuple[float, Options]] = []
+    sets, values = [], []
     for _ in range(PROPOSALS):
-        trial = study.ask(space(estimator, plan.stds))
-        options = to_options(env, estimator, trial.params)
-        (value,) = means([options], SEEDS[:FIRST_SEEDS])
-        study.tell(trial, value)
-        first.append((value, options))
-    first.sort(key=lambda item: -item[0])
-    finalists = [options for _, options in first[:FINALISTS]]
-    short = means(finalists, SEEDS)
-    longer = [{**o, "num_env_steps": plan.long_env_steps} for o in finalists]
-    long = means(longer, SEEDS[:LONG_SEEDS])
-    ranked = [Finalist(*row) for row in zip(finalists, short, long, strict=True)]
-    return sorted(ranked, key=lambda one: -one.long_area)
+        trial = study.ask(space(env, estimator))
+        sets.append(to_options(env, estimator, trial.params))
+        values += means(sets[-1:], SEEDS, plan.first_env_steps)
+        study.tell(trial, values[-1])
+    sets = best(sets, values, HALVED)
+    sets = best(sets, means(sets, SEEDS, plan.num_env_steps), FINALISTS)
+    ranked = map(Finalist, sets, means(sets, SEEDS + MORE_SEEDS, plan.num_env_steps))
+    return sorted(ranked, key=lambda one: -one.area)
 
 
 def table(env: str, ranked: dict[str, list[Finalist]]) -> str:
     """Markdown of the finalists."""
     plan = SEARCHES[env]
-    runs = PROPOSALS * FIRST_SEEDS + FINALISTS * (len(SEEDS) - FIRST_SEEDS)
     lines = [
         f"# {env}: the search behind the presets",
         "",
-        f"`python -m benchmarks.tune --env {env}`, for each estimator: {runs} runs of "
-        f"{plan.num_env_steps:,} env steps, then {FINALISTS * LONG_SEEDS} of "
-        f"{plan.long_env_steps:,}. Seeds {SEEDS[0]} to {SEEDS[-1]}, none of them reported "
-        f"elsewhere. Area: mean return over the budget, mean of {len(SEEDS)} seeds "
-        f"(long: of {LONG_SEEDS}). The first of each estimator is its preset.",
+        f"`python -m benchmarks.tune --env {env}`, per estimator: {PROPOSALS * len(SEEDS)} runs "
+        f"of {plan.first_env_steps:,} env steps, then {HALVED * len(SEEDS)} and "
+        f"{FINALISTS * len(MORE_SEEDS)} of {plan.num_env_steps:,}. Seeds {SEEDS[0]} to "
+        f"{MORE_SEEDS[-1]}, none of them reported elsewhere. Area: mean return over the budget, "
+        f"mean of {len(SEEDS + MORE_SEEDS)} seeds. The first of each estimator is its preset.",
         "",
-        "| estimator | long area | area | options |",
-        "|---|---|---|---|",
+        "| estimator | area | options |",
+        "|---|---|---|",
     ]
     hidden = {
         "env",
@@ -198,7 +243,7 @@ def table(env: str, ranked: dict[str, list[Finalist]]) -> str:
     for estimator, finalists in ranked.items():
         for one in finalists:
             text = ", ".join(f"{k} {v}" for k, v in one.options.items() if k not in hidden)
-            lines.append(f"| {estimator} | {one.long_area:.1f} | {one.area:.1f} | {text} |")
+            lines.append(f"| {estimator} | {one.area:.1f} | {text} |")
     return "\n".join(lines) + "\n"
 
 

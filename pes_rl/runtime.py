@@ -24,6 +24,7 @@ def single_threaded_math() -> Iterator[None]:
     threaded XLA program can wait for itself for ever on a machine of few cores. The population's
     parallelism is in the physics.
     """
+    import scipy.linalg  # noqa: F401  JAX's solvers call its BLAS, which is limited once loaded
     from threadpoolctl import threadpool_limits
 
     one_xla_thread()

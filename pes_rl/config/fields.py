@@ -74,6 +74,9 @@ class Config:
     weight_decay: Annotated[
         float, "weight decay; decoupled for adamw, else added to the gradient"
     ] = 0.0
+    average_episodes: Annotated[
+        float | None, "score and save theta's running mean over about this many full episodes"
+    ] = None
     normalize_observations: Annotated[bool, "standardise observations by running statistics"] = True
     reward_shift: Annotated[float, "subtracted from each training reward (survival bonus)"] = 0.0
     policy: Annotated[PolicyKind, "policy architecture"] = "linear"

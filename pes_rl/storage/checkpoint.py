@@ -26,7 +26,7 @@ from pes_rl.errors import UserError
 from pes_rl.storage.files import fsync_folder, write_synced
 from pes_rl.storage.run_folder import CHECKPOINTS, versions
 
-SCHEMA = 4  # 2: pairs carry their numbers; 3: one form on host and device; 4: credit
+SCHEMA = 4  # 2: pairs carry their numbers; 3: one form on host and device; 4: credit, average
 _ARRAYS, _META, _MANIFEST = "arrays.safetensors", "meta.json", "manifest.json"
 # While a checkpoint of the same env_steps is replaced, the one it replaces is still there as .old.
 _NAME = re.compile(r"(\d{12,})(\.old)?")

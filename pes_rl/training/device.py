@@ -151,8 +151,8 @@ class DeviceTrainer:
 
     @property
     def theta(self) -> np.ndarray:
-        """Current parameters [P]."""
-        return fetch(self.device_state.train.theta)
+        """Parameters [P] of the policy that is scored and saved."""
+        return fetch(self.device_state.train.average)
 
     @property
     def normalizer(self) -> Normalizer:
@@ -235,7 +235,7 @@ class DeviceTrainer:
             )
         # Local copies, so that each process scores by itself or not at all.
         theta, statistics = fetch(
-            (self.device_state.train.theta, self.device_state.train.statistics)
+            (self.device_state.train.average, self.device_state.train.statistics)
         )
         norm = jax.tree.map(jnp.asarray, affine(self.config, statistics))
         returns, lengths = self._score(theta, norm, np.uint32(self.updates))

@@ -87,8 +87,8 @@ class HostTrainer:
 
     @property
     def theta(self) -> np.ndarray:
-        """Current parameters [P]."""
-        return fetch(self._state.theta)
+        """Parameters [P] of the policy that is scored and saved."""
+        return fetch(self._state.average)
 
     @property
     def normalizer(self) -> Normalizer:

@@ -65,7 +65,7 @@ class Trainer(Protocol):
 
     @property
     def theta(self) -> np.ndarray:
-        """Current parameters [P]."""
+        """Parameters [P] of the policy that is scored and saved."""
         ...
 
     @property

@@ -46,7 +46,8 @@ class TrainState(NamedTuple):
 
     Attributes:
       key: key data of the run; it never changes.
-      theta: [P].
+      theta: [P], what is perturbed and updated.
+      average: [P] its running mean, which is scored and saved; theta itself if there is to be none.
       optimizer: the optimiser's state.
       statistics: of the observations.
       env_steps: live member steps so far.
@@ -56,6 +57,7 @@ class TrainState(NamedTuple):
 
     key: Array
     theta: Array
+    average: Array
     optimizer: Any
     statistics: Statistics
     env_steps: Count
@@ -122,6 +124,7 @@ def make_update(config: Config, observation_size: int, placement: Placement) -> 
         return TrainState(
             key=jax.random.key_data(key),
             theta=theta,
+            average=theta,
             optimizer=optimizer.init(theta),
             statistics=Statistics.empty(observation_size),
             env_steps=Count.zero(),
@@ -154,6 +157,7 @@ def make_update(config: Config, observation_size: int, placement: Placement) -> 
         state = TrainState(
             state.key,
             theta,
+            _average(config, state.average, theta),
             optimizer_state,
             _observe(config, state.statistics, rollout, placement),
             state.env_steps.plus(steps),
@@ -174,7 +178,7 @@ def layout() -> TrainState:
     everywhere: Any = Spec()
     estimator = EstimatorState(everywhere, *[pairs] * 6, scale=everywhere)
     credit = CreditState(pairs, everywhere)
-    return TrainState(*[everywhere] * 5, credit=credit, estimator=estimator)
+    return TrainState(*[everywhere] * 6, credit=credit, estimator=estimator)
 
 
 def configured_estimator(config: Config) -> Estimator:
@@ -219,6 +223,14 @@ def learning_rate(config: Config, env_steps: Count) -> Array:
     if config.learning_rate_schedule == "linear":
         return start * (1 - progress)
     return start * 0.5 * (1 + jnp.cos(jnp.pi * progress))
+
+
+def _average(config: Config, average: Array, theta: Array) -> Array:
+    """The running mean of theta (Polyak and Juditsky 1992), older ones fading by the episode."""
+    if config.average_episodes is None:
+        return theta
+    share = min(1.0, config.unroll_length / (config.average_episodes * config.horizon))
+    return average + jnp.asarray(share, theta.dtype) * (theta - average)
 
 
 def affine(config: Config, statistics: Statistics) -> Affine:

@@ -319,3 +319,23 @@ def test_host_and_device_charge_alike(name, fields, monkeypatch):
             # Policies on a host see their inputs in float32.
             error = np.linalg.norm(host.theta - device.theta)
             assert error <= 3e-5 * np.linalg.norm(host.theta)
+
+
+@pytest.mark.parametrize("engine", ["host", "device"])
+def test_the_running_mean_is_what_is_scored_and_saved(engine):
+    """Each update moves it by K / (A T) of the way; theta goes on as ever."""
+    trainers = []
+    for episodes in (None, 2.0):
+        config = configure("es-single", average_episodes=episodes)
+        if engine == "host":
+            trainers.append(HostTrainer(config, make_simulator=lambda n, _: PointMassSimulator(n)))
+        else:
+            trainers.append(DeviceTrainer(config, environment=point_mass()))
+    plain, averaged = trainers
+    expected = plain.theta.astype(float)
+    for _ in range(6):
+        plain.advance(), averaged.advance()
+        expected += K / (2.0 * T) * (plain.theta - expected)
+        np.testing.assert_allclose(averaged.theta, expected, rtol=1e-5)
+        np.testing.assert_array_equal(averaged.state().train.theta, plain.theta)
+    assert averaged.evaluate().returns.mean() != plain.evaluate().returns.mean()

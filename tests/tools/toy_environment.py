@@ -118,12 +118,15 @@ def configure(estimator: str = "es-single", **fields):
         "num_top_pairs": None,
         "learning_rate_schedule": "constant",
         "momentum": 0.0,
+        "average_episodes": None,
         "reward_shift": SHIFT,
         "policy": "linear",
         "eval_every": 1,  # one update per advance
     }
     if estimator != "es":
         wanted["segment_length"] = K
+    if estimator in ("pes", "gpes"):
+        wanted |= {"discount": 1.0, "trace_decay": 1.0, "baseline": "none"}
     if estimator == "gpes":
         wanted["noise_period"] = 2 * K
     return build_config(wanted | fields)

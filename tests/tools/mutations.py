@@ -251,7 +251,7 @@ MUTATIONS = [
         "particles/device.py",
         "jnp.where(live[..., None], then, way.deviation[:, :, -1])",
         "then",
-        ("training/test_host_update.py::test_host_and_device_charge_alike[pes-fields3]",),
+        ("training/test_host_update.py::test_host_and_device_charge_alike[pes-fields1]",),
     ),
     Mutation(
         "decay: noise in force fades too",

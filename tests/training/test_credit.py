@@ -28,7 +28,7 @@ from tests.tools.toy_environment import PointMassSimulator, configure
 from tests.tools.toy_problems import LinearQuadratic
 
 PROBLEM = LinearQuadratic()
-LENGTH, HORIZON, PAIRS, REPLICAS = 2, 8, 4, 20_000
+LENGTH, HORIZON, PAIRS, REPLICAS = 2, 8, 4, 10_000
 BOUND = stats.norm.isf(1e-8 / 2)  # in standard errors: 5.7
 Weights = Callable[[int, jax.Array], jax.Array]
 
@@ -111,7 +111,7 @@ def nothing(k: int, weight: jax.Array) -> jax.Array:
 def test_the_mean_is_the_gradient_whatever_the_baseline_says(weights):
     samples, expected = gradients(weights), PROBLEM.gradient(HORIZON, HORIZON)
     error = samples.std(axis=0, ddof=1) / np.sqrt(REPLICAS)
-    assert error.max() < 0.03 * np.linalg.norm(expected)
+    assert error.max() < 0.04 * np.linalg.norm(expected)
     assert (np.abs(samples.mean(axis=0) - expected) / error).max() < BOUND
 
 

@@ -38,26 +38,20 @@ STAGES = {
     "Ant": (0, 200_000, 1_000_000),
 }
 SEGMENT = 50
+PLAIN: Options = {"estimator": "pes", "discount": 1.0, "trace_decay": 1.0, "baseline": "none"}
+VALUE = PLAIN | {"baseline": "quadratic"}
 ESTIMATORS: dict[str, Options] = {
     "es": {"estimator": "es"},
     "es-single": {"estimator": "es-single"},
     "truncated-es": {"estimator": "truncated-es"},
-    "pes": {"estimator": "pes"},
-    "pes, decay .6": {"estimator": "pes", "trace_decay": 0.6},
-    "value": {"estimator": "pes", "baseline": "quadratic"},
-    "value, .998": {
-        "estimator": "pes", "baseline": "quadratic", "discount": 0.998, "trace_decay": 0.95
-    },
-    "value, .99": {
-        "estimator": "pes", "baseline": "quadratic", "discount": 0.99, "trace_decay": 0.9
-    },
-    "value, .99, mlp": {
-        "estimator": "pes", "baseline": "mlp", "discount": 0.99, "trace_decay": 0.9
-    },
-    "value, .99, decay 0": {
-        "estimator": "pes", "baseline": "quadratic", "discount": 0.99, "trace_decay": 0.0
-    },
-}  # fmt: skip
+    "pes": PLAIN,
+    "pes, decay .6": PLAIN | {"trace_decay": 0.6},
+    "value": VALUE,
+    "value, .998": VALUE | {"discount": 0.998, "trace_decay": 0.95},
+    "value, .99": VALUE | {"discount": 0.99, "trace_decay": 0.9},
+    "value, .99, mlp": VALUE | {"baseline": "mlp", "discount": 0.99, "trace_decay": 0.9},
+    "value, .99, decay 0": VALUE | {"discount": 0.99, "trace_decay": 0.0},
+}
 
 
 class Frozen(NamedTuple):

@@ -171,6 +171,7 @@ def bench(env: str, names: list[str], args: argparse.Namespace) -> Iterator[dict
     for frozen in stages(env, STAGES[env], args.seed):
         options = {"env": env, "seed": args.seed + 1, "num_threads": 1, "num_pairs": args.num_pairs}
         options |= {"perturb_std": args.perturb_std, "reward_shift": 0.0}
+        options |= {"horizon": whole_episode(env)}
         whole = options | ESTIMATORS["es"]
         split = gradients(frozen, whole, args.reference // 8, 8, 0)
         halves = split[::2].mean(axis=0), split[1::2].mean(axis=0)

@@ -94,6 +94,7 @@ def test_ended_members_cost_no_steps():
 
 def make_trainer(**overrides) -> HostTrainer:
     options = {"num_pairs": 4, "segment_length": 20, "num_threads": 2, "eval_episodes": 2}
+    options["horizon"] = 1000  # no pair restarts but where a simulation breaks down
     return HostTrainer(build_config({"env": "HalfCheetah", **options, **overrides}))
 
 

@@ -123,7 +123,7 @@ def test_another_schema_is_an_error_that_names_both(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "SCHEMA", 7)
     save(tmp_path, 20, 2.0)
     monkeypatch.undo()
-    with pytest.raises(UserError, match=r"incompatible version.* schema 7 .*reads schema 3"):
+    with pytest.raises(UserError, match=r"incompatible version.* schema 7 .*reads schema 4"):
         load_latest(tmp_path)
 
 

@@ -24,6 +24,9 @@ CASES = [
         unpacked=True,
         summed=True,
         observed=False,
+        waypoints=3,
+        learning=6,
+        devices=2,
     ),
 ]
 
@@ -38,6 +41,7 @@ def names(sizes: Sizes) -> dict[str, int]:
     return {
         **{"n": s.pairs, "c": s.chunk, "P": s.params, "K": s.segment, "O": s.observation},
         **{"s": s.particle, "w": s.step, "b": s.item, "m": s.weight, "f": 23},
+        **{"W": s.waypoints, "L": s.learning, "D": s.devices},
         **{"summed": s.summed, "unpacked": s.unpacked, "observed": s.observed},
         "chunked": s.chunk < s.pairs,
     }

@@ -21,12 +21,12 @@ def train_curve(options: Options) -> dict[str, Any]:
     """Train one configuration in memory; its evaluations as [env_steps, mean return] pairs."""
     from pes_rl.config import build_config
     from pes_rl.runs.loop import schedule
-    from pes_rl.runtime import single_threaded_math
+    from pes_rl.runtime import training_math
     from pes_rl.training.host import HostTrainer
 
     config = build_config({"num_threads": 1, **options})
     start, curve = time.perf_counter(), []
-    with single_threaded_math():
+    with training_math():
         trainer = HostTrainer(config)
 
         def score() -> None:

@@ -13,7 +13,7 @@ and is asked for its gradient:
 
 Cosines are divided by the root of the reference's reliability, which its own noise takes from all
 alike. Each estimator runs an episode's worth of updates (and a baseline ``--warmup`` env steps)
-before it is asked. Writes DIR/ENV.json; ``--draw`` makes DIR.md and DIR/signal.png of all of them.
+before it is asked. Writes DIR/ENV.json, and of all results there DIR/table.md and DIR/signal.png.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def bench(env: str, names: list[str], args: argparse.Namespace) -> Iterator[dict
 
 
 def draw(folder: Path) -> None:
-    """The table DIR.md and the figure DIR/signal.png of all results in DIR."""
+    """DIR/table.md and DIR/signal.png of all results in DIR."""
     from matplotlib.figure import Figure
 
     results = {e: json.loads(p.read_text()) for e in STAGES if (p := folder / f"{e}.json").exists()}

@@ -28,7 +28,7 @@ from pes_rl.envs.mujoco_engine import MujocoSimulator, load_model
 from pes_rl.envs.simulator import SingleStep, Transition
 from pes_rl.envs.tasks import TASKS
 from pes_rl.runs.run import train_from_config
-from pes_rl.runtime import single_threaded_math
+from pes_rl.runtime import training_math
 from pes_rl.storage.metrics import MetricsWriter, read_metrics
 from pes_rl.training.host import HostTrainer
 
@@ -169,7 +169,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--block-env-steps", type=int, default=50_000)
     parser.add_argument("--only", help="cases whose name contains this text")
     args = parser.parse_args(argv)
-    with single_threaded_math():
+    with training_math():
         report(args)
 
 

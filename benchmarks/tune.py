@@ -92,20 +92,13 @@ SEARCHES = {
         },
         shifts=(0.0, 0.5, 1.0),
     ),
-    "Walker2d": Search(
-        4_000_000,
-        1_000_000,
-        100_000,
-        first={"es": (_point(40, 0.025, 0.03), _point(16, 0.025, 0.03, "half"))},
-        shifts=(0.0, 0.5, 1.0),
-    ),
-    "Ant": Search(
-        4_000_000,
-        1_000_000,
-        100_000,
-        first={"es": (_point(60, 0.025, 0.015), _point(16, 0.025, 0.015, "half"))},
-        shifts=(0.0, 0.5, 1.0),
-    ),
+    **{
+        task: Search(4_000_000, 1_000_000, 100_000, first={"es": points}, shifts=(0.0, 0.5, 1.0))
+        for task, points in {
+            "Walker2d": (_point(40, 0.025, 0.03), _point(16, 0.025, 0.03, "half")),
+            "Ant": (_point(60, 0.025, 0.015), _point(16, 0.025, 0.015, "half")),
+        }.items()
+    },
     "Humanoid": Search(
         4_000_000,
         1_000_000,

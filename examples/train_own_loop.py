@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pes_rl.config import build_config
 from pes_rl.runs.loop import schedule
-from pes_rl.runtime import single_threaded_math
+from pes_rl.runtime import training_math
 from pes_rl.storage.policy import save_policy
 from pes_rl.training.make import make_trainer
 
@@ -23,7 +23,7 @@ def main(num_env_steps: str = "3e5", folder: str = "runs/own-loop") -> None:
         {"env": "HalfCheetah", "estimator": "es-single", "num_env_steps": num_env_steps}
     )
     best = float("-inf")
-    with single_threaded_math():
+    with training_math():
         trainer = make_trainer(config)
         # One turn is one segment of every pair, and one step of the optimiser.
         for due in schedule(trainer):

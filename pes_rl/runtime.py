@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 from collections.abc import Iterator
 
@@ -24,9 +25,17 @@ def single_threaded_math() -> Iterator[None]:
     threaded XLA program can wait for itself for ever on a machine of few cores. The population's
     parallelism is in the physics.
     """
-    import scipy.linalg  # noqa: F401  JAX's solvers call its BLAS, which is limited once loaded
     from threadpoolctl import threadpool_limits
 
     one_xla_thread()
     with threadpool_limits(limits=1, user_api="blas"):
+        yield
+
+
+@contextlib.contextmanager
+def training_math() -> Iterator[None]:
+    """`single_threaded_math` for JAX's solvers too, whose BLAS is SciPy's."""
+    # Only libraries that are loaded can be limited, and JAX loads this one when it first solves.
+    importlib.import_module("scipy.linalg")
+    with single_threaded_math():
         yield

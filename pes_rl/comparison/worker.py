@@ -93,9 +93,9 @@ def _time(config: Config, task: dict[str, Any]) -> dict[str, Any]:
     """Speed of training alone, with every core, once everything has been compiled."""
     from pes_rl.envs.make import available_threads
     from pes_rl.runs.run import make_trainer
-    from pes_rl.runtime import single_threaded_math
+    from pes_rl.runtime import training_math
 
-    with single_threaded_math():
+    with training_math():
         trainer = make_trainer(config)
         while trainer.updates < _WARM_UP_UPDATES:
             trainer.advance()

@@ -15,7 +15,7 @@ from pes_rl.errors import UserError
 from pes_rl.runs.loop import MakeTrainer, Silent, train
 from pes_rl.runs.recorder import Callback, Recorder
 from pes_rl.runs.signals import leave_if, stop_signals
-from pes_rl.runtime import single_threaded_math
+from pes_rl.runtime import training_math
 from pes_rl.storage.checkpoint import Checkpoint, load_latest, unflatten
 from pes_rl.storage.metrics import read_metrics
 from pes_rl.storage.policy import load_policy
@@ -80,7 +80,7 @@ def train_from_config(
       UserError: the folder is not empty or cannot be written; nothing has been created then.
       KeyboardInterrupt, SystemExit(143): SIGINT or SIGTERM arrived; what exists has been saved.
     """
-    with stop_signals() as stop, single_threaded_math(), contextlib.ExitStack() as held:
+    with stop_signals() as stop, training_math(), contextlib.ExitStack() as held:
         trainer = make(config, processes)
         if processes.agreed(stop):
             leave_if(stop)
@@ -125,7 +125,7 @@ def resume(
     }
     given = {name: count(name, v, least=1) for name, v in changes.items() if v is not None}
     found: list[Checkpoint] = []
-    with stop_signals() as stop, single_threaded_math(), contextlib.ExitStack() as held:
+    with stop_signals() as stop, training_math(), contextlib.ExitStack() as held:
 
         def open_run() -> dict[str, Any]:
             path = require_run(run)

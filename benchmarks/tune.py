@@ -39,17 +39,18 @@ SCHEDULES = ("constant", "linear")
 class Search:
     """One task: env steps of a run, whole and in the first round, sigma's range, first proposals.
 
-    ``alpha`` is ARS's step size, stated per episode: an online estimator takes its part of it at
-    every segment. Ours is then ``learning_rate = 2 * perturb_std * alpha * segment_length / T``.
+    ``horizons`` are those of training episodes, the task's own first; evaluations last that long
+    always. ``alpha`` is ARS's step size: ours, ``learning_rate``, is ``2 * perturb_std * alpha``.
     """
 
     num_env_steps: int
     first_env_steps: int
     eval_every: int
+    pairs: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     stds: tuple[float, float] = (0.01, 0.1)
-    alphas: tuple[float, float] = (0.005, 0.5)
-    segments: tuple[int, ...] = (25, 50, 100, 200)
-    horizon: int = 1000
+    alphas: tuple[float, float] = (0.002, 0.1)
+    segments: tuple[int, ...] = (25, 50, 100)
+    horizons: tuple[int, ...] = (1000, 200, 100)
     first: dict[str, tuple[Options, ...]] = field(default_factory=dict)
     fixed: Options = field(default_factory=dict)
     shifts: tuple[float, ...] = (0.0,)
@@ -66,10 +67,10 @@ SEARCHES = {
         300_000,
         150_000,
         15_000,
-        (0.03, 0.6),
+        stds=(0.01, 0.6),
         first={
             "es": (_point(1, 0.01, 0.02), _point(2, 0.1, 0.05)),
-            "es-single": (_point(2, 0.1, 0.25, segment_length=100),),
+            "es-single": (_point(2, 0.1, 0.025, segment_length=100),),
         },
         fixed={"normalize_observations": False},
     ),
@@ -79,7 +80,22 @@ SEARCHES = {
         50_000,
         first={
             "es": (_point(32, 0.03, 0.02, "eighth"), _point(8, 0.03, 0.02)),
-            "es-single": (_point(16, 0.03, 0.1, segment_length=50),),
+            "es-single": (
+                _point(16, 0.03, 0.005, segment_length=50),
+                _point(16, 0.03, 0.02, segment_length=50, horizon=100),
+            ),
+            "pes": (
+                _point(
+                    8,
+                    0.05,
+                    0.0125,
+                    segment_length=50,
+                    horizon=100,
+                    discount=0.99,
+                    trace_decay=0.9,
+                    baseline="quadratic",
+                ),
+            ),
         },
     ),
     "Hopper": Search(
@@ -88,12 +104,19 @@ SEARCHES = {
         50_000,
         first={
             "es": (_point(8, 0.025, 0.01, "half"), _point(4, 0.025, 0.01)),
-            "es-single": (_point(8, 0.025, 0.04, segment_length=100),),
+            "es-single": (_point(8, 0.025, 0.004, segment_length=100),),
         },
         shifts=(0.0, 0.5, 1.0),
     ),
     **{
-        task: Search(4_000_000, 1_000_000, 100_000, first={"es": points}, shifts=(0.0, 0.5, 1.0))
+        task: Search(
+            4_000_000,
+            1_000_000,
+            100_000,
+            pairs=(4, 8, 16, 32, 40, 60),
+            first={"es": points},
+            shifts=(0.0, 0.5, 1.0),
+        )
         for task, points in {
             "Walker2d": (_point(40, 0.025, 0.03), _point(16, 0.025, 0.03, "half")),
             "Ant": (_point(60, 0.025, 0.015), _point(16, 0.025, 0.015, "half")),
@@ -103,19 +126,20 @@ SEARCHES = {
         4_000_000,
         1_000_000,
         100_000,
-        (0.003, 0.03),
+        pairs=(16, 32, 64, 128, 230),
+        stds=(0.003, 0.03),
         first={"es": (_point(230, 0.0075, 0.02),)},
         shifts=(0.0, 2.5, 5.0),
     ),
-    "HumanoidStandup": Search(2_000_000, 500_000, 100_000, (0.003, 0.03)),
+    "HumanoidStandup": Search(2_000_000, 500_000, 100_000, stds=(0.003, 0.03)),
     "Reacher": Search(
-        500_000, 200_000, 25_000, (0.02, 0.2), (0.02, 1.0), segments=(5, 10, 25), horizon=50
+        500_000, 200_000, 25_000, stds=(0.02, 0.2), segments=(5, 10, 25), horizons=(50,)
     ),
     "Pusher": Search(
-        1_000_000, 300_000, 50_000, (0.02, 0.2), (0.02, 1.0), segments=(10, 20, 50), horizon=100
+        1_000_000, 300_000, 50_000, stds=(0.02, 0.2), segments=(10, 20, 50), horizons=(100,)
     ),
-    "InvertedPendulum": Search(100_000, 50_000, 10_000, (0.05, 0.5)),
-    "InvertedDoublePendulum": Search(500_000, 200_000, 20_000, (0.05, 0.5)),
+    "InvertedPendulum": Search(100_000, 50_000, 10_000, stds=(0.05, 0.5)),
+    "InvertedDoublePendulum": Search(500_000, 200_000, 20_000, stds=(0.05, 0.5)),
 }
 
 
@@ -123,10 +147,11 @@ def space(env: str, estimator: str) -> dict[str, Any]:
     """What Optuna may choose from."""
     plan = SEARCHES[env]
     choices: dict[str, Any] = {
-        "num_pairs": CategoricalDistribution((1, 2, 4, 8, 16, 32)),
+        "num_pairs": CategoricalDistribution(plan.pairs),
         "top": CategoricalDistribution(tuple(TOP)),
         "perturb_std": FloatDistribution(*plan.stds, log=True),
         "alpha": FloatDistribution(*plan.alphas, log=True),
+        "horizon": CategoricalDistribution(plan.horizons),
         "schedule": CategoricalDistribution(SCHEDULES),
         "reward_shift": CategoricalDistribution(plan.shifts),
     }
@@ -134,7 +159,7 @@ def space(env: str, estimator: str) -> dict[str, Any]:
         choices["segment_length"] = CategoricalDistribution(plan.segments)
     if estimator == "pes":
         choices["discount"] = CategoricalDistribution((0.98, 0.99, 0.995, 1.0))
-        choices["trace_decay"] = CategoricalDistribution((0.5, 0.8, 1.0))
+        choices["trace_decay"] = CategoricalDistribution((0.6, 0.9, 1.0))
         choices["baseline"] = CategoricalDistribution(("none", "quadratic", "mlp"))
     return choices
 
@@ -145,14 +170,13 @@ def to_options(env: str, estimator: str, point: Options) -> Options:
     pairs, top, alpha = (point.pop(name) for name in ("num_pairs", "top", "alpha"))
     schedule = point.pop("schedule", "constant")
     std = float(f"{point.pop('perturb_std'):.2g}")
-    rate = 2 * std * alpha * point.get("segment_length", plan.horizon) / plan.horizon
     options = {
         "env": env,
         "estimator": estimator,
         "num_pairs": pairs,
         "num_top_pairs": max(1, pairs // TOP[top]),
         "perturb_std": std,
-        "learning_rate": float(f"{rate:.2g}"),
+        "learning_rate": float(f"{2 * std * alpha:.2g}"),
         "learning_rate_schedule": schedule,
         "num_env_steps": plan.num_env_steps,
         "eval_every": plan.eval_every,
@@ -196,8 +220,13 @@ def search(env: str, estimator: str, results: Path, pool: ProcessPoolExecutor) -
         direction="maximize",
         sampler=optuna.samplers.TPESampler(seed=0, n_startup_trials=PROPOSALS // 2),
     )
+    usual = {
+        "horizon": plan.horizons[0],
+        "schedule": "constant",
+        "reward_shift": plan.shifts[-1],
+    }
     for point in plan.first.get(estimator, ()):
-        study.enqueue_trial(point)
+        study.enqueue_trial(usual | point)
     sets, values = [], []
     for _ in range(PROPOSALS):
         trial = study.ask(space(env, estimator))

@@ -105,7 +105,6 @@ def gradients(
         policy,
         config.num_pairs,
         config.seed,
-        reward_shift=config.reward_shift,
         spacing=configured_spacing(config),
     )
     estimator, credit = configured_estimator(config), make_credit(config, size, ALL_HERE)

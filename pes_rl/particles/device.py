@@ -70,7 +70,6 @@ def make_population(
     segment_length: int,
     perturb_std: float,
     *,
-    reward_shift: float = 0.0,
     observe: bool = True,
     chunk: int | None = None,
     dtype: Any = None,
@@ -84,7 +83,6 @@ def make_population(
       num_pairs: N.
       segment_length: K, env steps of one segment at most.
       perturb_std: sigma.
-      reward_shift: subtracted from every reward.
       observe: collect the statistics of what live particles observe.
       chunk: unroll this many pairs at a time (a divisor of the pairs given to ``unroll``).
       dtype: of the policy's matrix products; theta's if not given.
@@ -116,7 +114,7 @@ def make_population(
 
     def segment(key: Array, theta: Array, plan: Perturbation, state: PopulationState, norm: Affine):
         weights = paired_weights(policy, theta, plan.noise, perturb_std, dtype)
-        step = make_step(environment, policy, weights, norm, reward_shift, observe, spacing)
+        step = make_step(environment, policy, weights, norm, observe, spacing)
         state = restarted(key, plan.restart, state)
         tally = _Tally.zeros(state.observation, observe, spacing.number)
         loop = state._replace(environment=_flat(state.environment)), tally
@@ -172,7 +170,6 @@ def make_step(
     policy: Policy,
     weights: tuple[Any, ...],
     norm: Affine,
-    reward_shift: float,
     observe: bool,
     spacing: Spacing = NOWHERE,
 ) -> Callable[[PopulationState, _Tally, Array, Array], tuple[PopulationState, _Tally]]:
@@ -200,14 +197,13 @@ def make_step(
         inner, out = advance(state.environment, _flat(action))
         observation, reward, terminated = _pairs(out)
         sound = jnp.isfinite(reward) & jnp.isfinite(observation).all(axis=-1)
-        counted = reward.astype(tally.reward.dtype) - reward_shift
         if observe:
             deviation = jnp.where(live[..., None], seen - norm.shift, 0)
             tally = tally._replace(
                 first=tally.first + deviation.sum(axis=1),
                 second=tally.second + (deviation**2).sum(axis=1),
             )
-        gain = jnp.where(live & sound, counted, 0)
+        gain = jnp.where(live & sound, reward.astype(tally.reward.dtype), 0)
         if spacing.number:
             now, then = seen - norm.shift, observation - norm.shift
             tally = tally._replace(waypoints=pass_by(tally.waypoints, j, live, now, then, -gain))

@@ -31,7 +31,6 @@ class HostPopulation:
         num_pairs: int,
         seed: int,
         *,
-        reward_shift: float = 0.0,
         observe: bool = True,
         first_pair: int = 0,
         spacing: Spacing = NOWHERE,
@@ -43,7 +42,6 @@ class HostPopulation:
           policy: acts for them.
           num_pairs: N.
           seed: of the start states.
-          reward_shift: subtracted from every reward.
           observe: collect the statistics of what live particles observe.
           first_pair: the first one's number; those before it are in other processes.
           spacing: where on their way the members are looked at.
@@ -51,7 +49,7 @@ class HostPopulation:
         self.crew = Crew(simulator, policy, 2 * num_pairs)
         self.episodes = np.zeros(num_pairs, np.int64)
         self._seed, self._first_pair = seed, first_pair
-        self._reward_shift, self._observe, self._spacing = reward_shift, observe, spacing
+        self._observe, self._spacing = observe, spacing
 
     def unroll(
         self, theta: np.ndarray, restart: np.ndarray, step_limit: np.ndarray, norm: Affine
@@ -70,9 +68,8 @@ class HostPopulation:
         tally = self.crew.unroll(
             theta.reshape(2 * n, -1), norm, limit, self._observe, self._spacing
         )
-        shaped = tally.reward - self._reward_shift * tally.steps
         segment = Segment(
-            loss=-np.where(tally.unstable, 0, shaped).reshape(n, 2),
+            loss=-np.where(tally.unstable, 0, tally.reward).reshape(n, 2),
             steps=tally.steps.reshape(n, 2).astype(np.int32),
             ended=self.crew.ended.reshape(n, 2).copy(),
             invalid=tally.unstable.reshape(n, 2),
@@ -83,15 +80,9 @@ class HostPopulation:
         return Rollout(segment, first, second, self._waypoints(tally))
 
     def _waypoints(self, tally: Tally) -> Waypoints:
-        number, interval, discount = self._spacing
-        shifted = tally.gained
-        if number and self._reward_shift:
-            lived = np.clip(tally.steps[:, None] - interval * np.arange(number), 0, interval)
-            counted = np.append(0.0, np.cumsum(discount ** np.arange(interval)))
-            shifted = shifted - self._reward_shift * counted[lived]
         pairs = len(self.episodes), 2
-        seen, loss = tally.seen, -shifted
-        return Waypoints(*(x.reshape(*pairs, *x.shape[1:]) for x in (seen, loss)))
+        kept = tally.seen, -tally.gained
+        return Waypoints(*(x.reshape(*pairs, *x.shape[1:]) for x in kept))
 
     def blank(self) -> Rollout:
         """A rollout of no env step, of the right shapes."""

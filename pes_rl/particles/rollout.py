@@ -48,7 +48,7 @@ class Rollout(NamedTuple):
     """One segment of n pairs, and the sums of what their live members observed.
 
     Attributes:
-      segment: what the estimator needs; the loss is minus the shifted reward.
+      segment: what the estimator needs; the loss is minus the reward.
       first: [n, O] sums over a pair's live steps of its observations' deviations from the shift of
         the normalisation in force; [n, 0] where observations are not normalised.
       second: [n, O] sums of the squares of these deviations, or [n, 0].

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pes_rl import streams
 from pes_rl.baselines import BASELINES, Samples
@@ -88,6 +89,21 @@ def make_credit(config: Config, observation_size: int, placement: Placement) -> 
         return segment._replace(loss=loss), CreditState(after.astype(kind), learned)
 
     return Credit(init, charge)
+
+
+def shift_rewards(rollout: Rollout, shift: float | Array, spacing: Spacing) -> Rollout:
+    """The same rollout, had every reward been less by ``shift``."""
+    segment, way = rollout.segment, rollout.waypoints
+    lost = shift * segment.steps.astype(segment.loss.dtype)
+    loss = jnp.where(segment.invalid, 0, segment.loss + lost)
+    rollout = rollout._replace(segment=segment._replace(loss=loss))
+    if not spacing.number:
+        return rollout
+    number, interval, discount = spacing
+    lived = jnp.clip(segment.steps[..., None] - interval * np.arange(number), 0, interval)
+    discounted = np.append(0.0, np.cumsum(discount ** np.arange(interval)))
+    counted = jnp.asarray(discounted, way.loss.dtype)[lived]
+    return rollout._replace(waypoints=way._replace(loss=way.loss + shift * counted))
 
 
 def configured_spacing(config: Config) -> Spacing:

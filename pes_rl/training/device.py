@@ -142,7 +142,6 @@ class DeviceTrainer:
             config.num_pairs,
             length,
             config.perturb_std,
-            reward_shift=config.reward_shift,
             observe=config.normalize_observations,
             chunk=chunk_size(config, self.mesh.size),
             dtype=DTYPES[config.precision],

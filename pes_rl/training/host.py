@@ -73,7 +73,6 @@ class HostTrainer:
             self.policy,
             share,
             config.seed,
-            reward_shift=config.reward_shift,
             observe=config.normalize_observations,
             first_pair=processes.index * share,
             spacing=configured_spacing(config),

@@ -34,7 +34,7 @@ from pes_rl.estimators.core import HostArray
 from pes_rl.particles.rollout import Rollout
 from pes_rl.particles.statistics import Count, Statistics
 from pes_rl.policies.normalizer import Affine
-from pes_rl.training.credit import CreditState, make_credit
+from pes_rl.training.credit import CreditState, configured_spacing, make_credit, shift_rewards
 from pes_rl.training.descent import descend
 from pes_rl.training.placement import AXIS
 
@@ -138,13 +138,14 @@ def make_update(config: Config, observation_size: int, placement: Placement) -> 
 
     def tell(state: TrainState, plan: Perturbation, rollout: Rollout) -> tuple[TrainState, Row]:
         norm = affine(config, state.statistics)
-        segment, expected = credit.charge(state.credit, plan, rollout, norm)
+        shifted = shift_rewards(rollout, config.reward_shift, configured_spacing(config))
+        segment, expected = credit.charge(state.credit, plan, shifted, norm)
         grad, inner, info = estimator.gradient(state.estimator, segment, placement)
         rate = learning_rate(config, state.env_steps)
         theta, optimizer_state = descend(
             optimizer, (state.theta, state.optimizer), grad, rate, info.zero_update
         )
-        steps, slots, segment_return = _totals(config, plan, rollout, placement)
+        steps, slots, segment_return = _totals(plan, rollout, placement)
         row = Row(
             steps,
             slots,
@@ -241,14 +242,14 @@ def affine(config: Config, statistics: Statistics) -> Affine:
 
 
 def _totals(
-    config: Config, plan: Perturbation, rollout: Rollout, placement: Placement
+    plan: Perturbation, rollout: Rollout, placement: Placement
 ) -> tuple[Array, Array, Array]:
     """Live steps, slots and mean return of all pairs."""
     segment = jax.tree.map(placement.gather, rollout.segment)
     steps = segment.steps.sum(dtype=jnp.uint32)
     slots = 2 * placement.gather(plan.step_limit).sum(dtype=jnp.uint32)
     counted = (segment.steps > 0) & ~segment.invalid
-    gained = jnp.where(counted, config.reward_shift * segment.steps - segment.loss, 0)
+    gained = jnp.where(counted, -segment.loss, 0)
     return steps, slots, gained.sum() / jnp.maximum(counted.sum(), 1)
 
 

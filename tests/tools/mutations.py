@@ -160,11 +160,11 @@ MUTATIONS = [
         (PLACED,),
     ),
     Mutation(
-        "host: reward shift of the wrong sign",
-        "particles/host.py",
-        "tally.reward - self._reward_shift * tally.steps",
-        "tally.reward + self._reward_shift * tally.steps",
-        (HOST,),
+        "update: reward shift of the wrong sign",
+        "training/credit.py",
+        "segment.loss + lost",
+        "segment.loss - lost",
+        (HOST, FUSED),
     ),
     Mutation(
         "host: members' rows are swapped",
@@ -204,8 +204,8 @@ MUTATIONS = [
     Mutation(
         "update: the mean return has the shifted reward",
         UPDATE,
-        "config.reward_shift * segment.steps - segment.loss",
-        "-segment.loss",
+        "_totals(plan, rollout, placement)",
+        "_totals(plan, shifted, placement)",
         (HOST, FUSED),
     ),
     Mutation(

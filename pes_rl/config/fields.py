@@ -79,9 +79,6 @@ class Config:
     ] = None
     normalize_observations: Annotated[bool, "standardise observations by running statistics"] = True
     reward_shift: Annotated[float, "subtracted from each training reward (survival bonus)"] = 0.0
-    shift_fade_env_steps: Annotated[
-        int | None, "env steps over which reward_shift fades to 0, linearly; it stays if not given"
-    ] = None
     policy: Annotated[PolicyKind, "policy architecture"] = "linear"
     hidden_sizes: Annotated[tuple[int, ...], _SIZES_HELP]
     activation: Annotated[Activation, f"activation of the {' and '.join(_ACTIVATED)}"] = "tanh"

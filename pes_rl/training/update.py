@@ -138,8 +138,7 @@ def make_update(config: Config, observation_size: int, placement: Placement) -> 
 
     def tell(state: TrainState, plan: Perturbation, rollout: Rollout) -> tuple[TrainState, Row]:
         norm = affine(config, state.statistics)
-        shift = reward_shift(config, state.env_steps)
-        shifted = shift_rewards(rollout, shift, configured_spacing(config))
+        shifted = shift_rewards(rollout, config.reward_shift, configured_spacing(config))
         segment, expected = credit.charge(state.credit, plan, shifted, norm)
         grad, inner, info = estimator.gradient(state.estimator, segment, placement)
         rate = learning_rate(config, state.env_steps)
@@ -220,21 +219,11 @@ def learning_rate(config: Config, env_steps: Count) -> Array:
     start = jnp.asarray(config.learning_rate, jnp.float32)
     if config.schedule_env_steps is None:  # constant
         return start
-    progress = _progress(env_steps, config.schedule_env_steps)
+    progress = jnp.minimum(env_steps.to_float() / config.schedule_env_steps, 1.0)
+    progress = progress.astype(jnp.float32)
     if config.learning_rate_schedule == "linear":
         return start * (1 - progress)
     return start * 0.5 * (1 + jnp.cos(jnp.pi * progress))
-
-
-def reward_shift(config: Config, env_steps: Count) -> float | Array:
-    """What is subtracted from every reward, scheduled like the learning rate."""
-    if config.shift_fade_env_steps is None:
-        return config.reward_shift
-    return config.reward_shift * (1 - _progress(env_steps, config.shift_fade_env_steps))
-
-
-def _progress(env_steps: Count, of: int) -> Array:
-    return jnp.minimum(env_steps.to_float() / of, 1.0).astype(jnp.float32)
 
 
 def _average(config: Config, average: Array, theta: Array) -> Array:

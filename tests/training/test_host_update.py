@@ -341,25 +341,3 @@ def test_the_running_mean_is_what_is_scored_and_saved(engine):
         np.testing.assert_allclose(averaged.theta, expected, rtol=1e-5)
         np.testing.assert_array_equal(averaged.state().train.theta, plain.theta)
     assert averaged.evaluate().returns.mean() != plain.evaluate().returns.mean()
-
-
-@pytest.mark.parametrize("engine", ["host", "device"])
-def test_the_reward_shift_fades(engine):
-    """An update is what it would be with that part of the shift which is left."""
-
-    def start(**fields):
-        config = configure("pes", discount=0.9, **fields)
-        if engine == "host":
-            return HostTrainer(config, make_simulator=lambda n, _: PointMassSimulator(n))
-        return DeviceTrainer(config, environment=point_mass())
-
-    env_steps = 4 * PAIRS * K
-    fading = start(reward_shift=0.5, shift_fade_env_steps=env_steps)
-    shifts = []
-    for _ in range(4):
-        shifts.append(0.5 * (1 - min(fading.env_steps / env_steps, 1)))
-        other = start(reward_shift=shifts[-1])
-        other.restore(fading.state())
-        fading.advance(), other.advance()
-        np.testing.assert_allclose(fading.theta, other.theta, rtol=1e-5)
-    assert shifts[0] == 0.5 > shifts[1] > 0 == shifts[-1]

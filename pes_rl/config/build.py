@@ -32,7 +32,8 @@ def build_config(overrides: Mapping[str, Any], config_file: Path | None = None) 
     estimator = {"estimator": default, **_select(preset_blocks), **head}["estimator"]
     chosen = {**_select(file_blocks, estimator), **flags}
     preset = _fit(_select(preset_blocks, estimator), chosen)
-    layers = (flags, _select(file_blocks, estimator), preset)
+    # What is common to a preset's estimators need not mean something for each of them.
+    layers = (flags, _select(file_blocks, estimator), {"estimator": estimator}, preset)
     config = _complete(_merge(layers), environment)
     validate(config)
     return config

@@ -46,21 +46,21 @@ def calls(monkeypatch, tmp_path):
 
 def test_train_passes_only_what_was_typed(calls):
     command = (
-        "train --env Hopper --num-env-steps 2e6 --no-staggered --policy mlp "
+        "train --env Humanoid --num-env-steps 2e6 --no-staggered --policy mlp "
         "--hidden-sizes 8 16 --reward-shift -1e-3 --run-dir out"
     )
     assert cli.main(command.split()) == 0
     [(config, run_dir, recorded)] = calls
     given = {"num_env_steps": 2_000_000, "staggered": False, "policy": "mlp"}
     given |= {"hidden_sizes": (8, 16), "reward_shift": -1e-3}
-    assert config == build_config({"env": "Hopper", **given})
+    assert config == build_config({"env": "Humanoid", **given})
     assert run_dir == Path("out")
     assert recorded == f"pes-rl {command}"
 
 
 def test_flags_win_over_the_file(calls, tmp_path):
     path = tmp_path / "f.yaml"
-    path.write_text("env: Hopper\nnum_pairs: 5\nseed: 3\n")
+    path.write_text("env: Humanoid\nnum_pairs: 5\nseed: 3\n")
     assert cli.main(["train", "--config", str(path), "--seed", "4"]) == 0
     config, run_dir, _ = calls[0]
     assert (config.num_pairs, config.seed, run_dir) == (5, 4, None)
@@ -118,20 +118,20 @@ def test_help_and_version(capsys):
         ("train", "--env"),
         ("train --env", "--env: expected one argument"),
         ("train --env HalfChetah", "did you mean 'HalfCheetah'?"),
-        ("train --env Hopper --segment-lenght 3", "did you mean '--segment-length'?"),
-        ("train --env Hopper --segment-lenght=3", "did you mean '--segment-length'?"),
-        ("train --env Hopper --num-pair 3", "did you mean '--num-pairs'?"),
-        ("train --env Hopper --estimator es-singel", "did you mean 'es-single'?"),
-        ("train --env Hopper --perturb-std -0.1", "perturb_std"),
-        ("train --env Hopper --perturb-std -1e-3", "-0.001"),
-        ("train --env Hopper --perturb-std nan", "perturb_std"),
-        ("train --env Hopper --perturb-std -inf", "perturb_std"),
-        ("train --env Hopper --segment-length 0", "segment_length"),
-        ("train --env Hopper --segment-length 1001", "1001"),
-        ("train --env Hopper --num-env-steps 2.5", "num_env_steps"),
-        ("train --env Hopper --staggered false", "unexpected argument 'false'"),
-        ("train --env Hopper Swimmer", "unexpected argument 'Swimmer'"),
-        ("train --env Hopper --config missing.yaml", "missing.yaml"),
+        ("train --env Humanoid --segment-lenght 3", "did you mean '--segment-length'?"),
+        ("train --env Humanoid --segment-lenght=3", "did you mean '--segment-length'?"),
+        ("train --env Humanoid --num-pair 3", "did you mean '--num-pairs'?"),
+        ("train --env Humanoid --estimator es-singel", "did you mean 'es-single'?"),
+        ("train --env Humanoid --perturb-std -0.1", "perturb_std"),
+        ("train --env Humanoid --perturb-std -1e-3", "-0.001"),
+        ("train --env Humanoid --perturb-std nan", "perturb_std"),
+        ("train --env Humanoid --perturb-std -inf", "perturb_std"),
+        ("train --env Humanoid --segment-length 0", "segment_length"),
+        ("train --env Humanoid --segment-length 1001", "1001"),
+        ("train --env Humanoid --num-env-steps 2.5", "num_env_steps"),
+        ("train --env Humanoid --staggered false", "unexpected argument 'false'"),
+        ("train --env Humanoid Swimmer", "unexpected argument 'Swimmer'"),
+        ("train --env Humanoid --config missing.yaml", "missing.yaml"),
         ("train --resume run --seed 3", "--seed cannot change"),
         ("train --resume run --eval-every 3", "--eval-every cannot change"),
         ("train --resume run --run-dir other", "--run-dir cannot change"),
@@ -157,14 +157,14 @@ def test_errors_from_the_work_itself(calls, monkeypatch, capsys):
         raise UserError("one\ntwo\nthree\nfour")
 
     monkeypatch.setattr(sys.modules["pes_rl.runs.run"], "train_from_config", fail)
-    assert cli.main(["train", "--env", "Hopper"]) == 2
+    assert cli.main(["train", "--env", "Humanoid"]) == 2
     assert capsys.readouterr().err == "pes-rl: error: one\ntwo\nthree\n"
 
     def fill_the_disk(*_):
         raise OSError(28, "No space left on device", "runs/x/config.yaml")
 
     monkeypatch.setattr(sys.modules["pes_rl.runs.run"], "train_from_config", fill_the_disk)
-    assert cli.main(["train", "--env", "Hopper"]) == 2
+    assert cli.main(["train", "--env", "Humanoid"]) == 2
     message = "pes-rl: error: No space left on device (runs/x/config.yaml)\n"
     assert capsys.readouterr().err == message
 
@@ -172,19 +172,19 @@ def test_errors_from_the_work_itself(calls, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sys.modules["pes_rl.runs.run"], "train_from_config", interrupt)
-    assert cli.main(["train", "--env", "Hopper"]) == 130
+    assert cli.main(["train", "--env", "Humanoid"]) == 130
 
 
 def test_python_api(calls, tmp_path):
-    pes_rl.train("Hopper", estimator="pes", num_env_steps=1000, run_dir="out")
+    pes_rl.train("Humanoid", estimator="pes", num_env_steps=1000, run_dir="out")
     [(config, run_dir, command)] = calls
     assert (config.estimator, config.num_env_steps, run_dir) == ("pes", 1000, Path("out"))
-    assert command == "pes_rl.train('Hopper', run_dir='out', estimator='pes', num_env_steps=1000)"
+    assert command == "pes_rl.train('Humanoid', run_dir='out', estimator='pes', num_env_steps=1000)"
     with pytest.raises(UserError, match="'num_pairs'"):
-        pes_rl.train("Hopper", num_pair=3)
+        pes_rl.train("Humanoid", num_pair=3)
     path = tmp_path / "config.yaml"
     save_config(config, path)
-    pes_rl.train("Hopper", config=path)
+    pes_rl.train("Humanoid", config=path)
     assert calls[1][0] == config
 
 

@@ -41,6 +41,12 @@ def test_every_preset_loads_and_reloads_exactly(env, estimator, tmp_path):
     assert build_config({}, path) == config
 
 
+@pytest.mark.parametrize("env", OFFICIAL)
+def test_every_preset_s_own_choice_loads(env):
+    config = build_config({"env": env})
+    assert config == build_config({"env": env, "estimator": config.estimator})
+
+
 def test_every_preset_belongs_to_a_task():
     from importlib.resources import files
 
@@ -49,7 +55,7 @@ def test_every_preset_belongs_to_a_task():
 
 
 def test_defaults_promised_by_the_design():
-    config = build_config({"env": "Hopper"})
+    config = build_config({"env": "Humanoid"})
     assert (config.estimator, config.policy, config.shaping, config.seed) == (
         "es-single",
         "linear",
@@ -64,7 +70,7 @@ def test_defaults_promised_by_the_design():
 
 
 def test_derived_values_are_not_saved(tmp_path):
-    es = build_config({"env": "Hopper", "estimator": "es", "num_pairs": 3, "horizon": 70})
+    es = build_config({"env": "Humanoid", "estimator": "es", "num_pairs": 3, "horizon": 70})
     assert (es.unroll_length, es.num_particles, es.episode_length) == (70, 6, 1000)
     endless = {"env": "MountainCarContinuous-v0", "horizon": 9, "segment_length": 4}
     assert build_config(endless).unroll_length == 4
@@ -75,7 +81,7 @@ def test_derived_values_are_not_saved(tmp_path):
 def test_every_kind_of_policy_can_be_configured():
     assert get_args(PolicyKind) == tuple(KINDS)
     for name, kind in KINDS.items():
-        config = build_config({"env": "Hopper", "policy": name})
+        config = build_config({"env": "Humanoid", "policy": name})
         assert config.hidden_sizes == kind.hidden_sizes
         policy = make_policy(name, 3, 2, config.hidden_sizes, config.activation)
         assert (policy.observation_size, policy.action_size, kind_of(policy)) == (3, 2, name)
@@ -92,42 +98,42 @@ def test_precedence(tmp_path):
 
 
 def test_blocks_per_estimator_in_a_file(tmp_path):
-    path = write(tmp_path, "common: {env: Hopper, num_pairs: 3}\npes: {num_pairs: 4}\n")
+    path = write(tmp_path, "common: {env: Humanoid, num_pairs: 3}\npes: {num_pairs: 4}\n")
     assert build_config({}, path).num_pairs == 3
     assert build_config({"estimator": "pes"}, path).num_pairs == 4
     chosen = write(
-        tmp_path, "common: {env: Hopper, estimator: pes}\npes: {num_pairs: 4}\n", "g.yaml"
+        tmp_path, "common: {env: Humanoid, estimator: pes}\npes: {num_pairs: 4}\n", "g.yaml"
     )
     assert build_config({}, chosen).num_pairs == 4
 
 
 def test_a_choice_drops_what_lower_layers_meant_for_another(tmp_path):
     path = tmp_path / "config.yaml"
-    save_config(build_config({"env": "Hopper", "estimator": "gpes", "policy": "mlp"}), path)
+    save_config(build_config({"env": "Humanoid", "estimator": "gpes", "policy": "mlp"}), path)
     es = build_config({"estimator": "es", "policy": "linear"}, path)
     assert (es.segment_length, es.staggered, es.noise_period) == (None, False, None)
     assert es.hidden_sizes == ()
     save_config(es, path)
     pes = build_config({"estimator": "pes", "policy": "gru"}, path)
-    assert (pes.segment_length, pes.staggered, pes.hidden_sizes) == (100, True, (64,))
+    assert (pes.segment_length, pes.staggered, pes.hidden_sizes) == (50, True, (64,))
 
 
 @pytest.mark.parametrize("text", ["2e6", "2_000_000", "2000000", 2_000_000, 2e6])
 def test_counts(text, tmp_path):
-    assert build_config({"env": "Hopper", "num_env_steps": text}).num_env_steps == 2_000_000
-    path = write(tmp_path, f"env: Hopper\nnum_env_steps: {text}\nlearning_rate: 1e-3\n")
+    assert build_config({"env": "Humanoid", "num_env_steps": text}).num_env_steps == 2_000_000
+    path = write(tmp_path, f"env: Humanoid\nnum_env_steps: {text}\nlearning_rate: 1e-3\n")
     config = build_config({}, path)
     assert (config.num_env_steps, config.learning_rate) == (2_000_000, 1e-3)
 
 
 @pytest.mark.parametrize("sizes", ["[8, 16]", "8 16", "8,16", (8, 16), [8.0, "16"]])
 def test_hidden_sizes(sizes):
-    config = build_config({"env": "Hopper", "policy": "mlp", "hidden_sizes": sizes})
+    config = build_config({"env": "Humanoid", "policy": "mlp", "hidden_sizes": sizes})
     assert config.hidden_sizes == (8, 16)
 
 
 def test_none_unsets_and_booleans_parse():
-    config = build_config({"env": "Hopper", "max_grad_norm": "none", "staggered": "False"})
+    config = build_config({"env": "Humanoid", "max_grad_norm": "none", "staggered": "False"})
     assert config.max_grad_norm is None and config.staggered is False
     assert parse_fields({"shaping": "none"}) == {"shaping": "none"}
 
@@ -168,7 +174,7 @@ def test_none_unsets_and_booleans_parse():
 )
 def test_bad_value_names_field_value_and_expectation(name, value, words):
     with pytest.raises(UserError) as caught:
-        build_config({"env": "Hopper", name: value})
+        build_config({"env": "Humanoid", name: value})
     message = str(caught.value)
     assert name in message and words in message and str(value) in message
 
@@ -178,8 +184,8 @@ def test_bad_value_names_field_value_and_expectation(name, value, words):
     [
         ({"env": "Walker2d", "estimator": "es", "num_pairs": 8}, "num_top_pairs", 8),
         ({"env": "Reacher", "horizon": 8}, "segment_length", 8),
-        ({"env": "Hopper", "estimator": "gpes", "segment_length": 30}, "noise_period", 120),
-        ({"env": "Hopper", "estimator": "gpes", "segment_length": 600}, "noise_period", 600),
+        ({"env": "Humanoid", "estimator": "gpes", "segment_length": 30}, "noise_period", 120),
+        ({"env": "Humanoid", "estimator": "gpes", "segment_length": 600}, "noise_period", 600),
         ({"env": "CartPole-v1", "estimator": "gpes"}, "noise_period", 200),
     ],
 )
@@ -211,12 +217,12 @@ def test_presets_and_defaults_yield_to_flags(given, field, value):
 )
 def test_contradictions(given, words):
     with pytest.raises(UserError) as caught:
-        build_config({"env": "Hopper", **given})
+        build_config({"env": "Humanoid", **given})
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
 def test_validate_guards_configurations_made_directly():
-    config = build_config({"env": "Hopper"})
+    config = build_config({"env": "Humanoid"})
     with pytest.raises(UserError, match="perturb_std"):
         validate(dataclasses.replace(config, perturb_std=math.nan))
 
@@ -224,20 +230,20 @@ def test_validate_guards_configurations_made_directly():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("env: Hopper\nlearning_rat: 1\n", "'learning_rat' in {}; did you mean 'learning_rate'?"),
+        ("env: Humanoid\nlearning_rat: 1\n", "'learning_rat' in {}; did you mean 'learning_rate'?"),
         (
-            "env: Hopper\nes_single: {num_pairs: 4}\n",
+            "env: Humanoid\nes_single: {num_pairs: 4}\n",
             "'es_single' in {}; did you mean 'es-single'?",
         ),
-        ("env: Hopper\npes: {num_pair: 4}\n", "'num_pair' in {}; did you mean 'num_pairs'?"),
-        ("env: Hopper\nestimator: pess\n", "{}: estimator must be one of"),
-        ("env: Hopper\nnum_pairs: 2.5\n", "{}: num_pairs must be a whole number, not '2.5'"),
-        ("env: Hopper\nperturb_std: .nan\n", "{}: perturb_std must be a finite number"),
-        ("env: Hopper\nperturb_std:\n", "{}: perturb_std must be a finite number"),
-        ("env: Hopper\nnum_pairs: {a: 1}\n", "{}: num_pairs must be a whole number"),
-        ("env: Hopper\nseed: 1\nseed: 2\n", "{} gives 'seed' more than once"),
-        ("env: Hopper\npes: {seed: 1, seed: 2}\n", "{} gives 'seed' more than once"),
-        ("env: Hopper\npes: 3\n", "{}: 'pes' must hold keys"),
+        ("env: Humanoid\npes: {num_pair: 4}\n", "'num_pair' in {}; did you mean 'num_pairs'?"),
+        ("env: Humanoid\nestimator: pess\n", "{}: estimator must be one of"),
+        ("env: Humanoid\nnum_pairs: 2.5\n", "{}: num_pairs must be a whole number, not '2.5'"),
+        ("env: Humanoid\nperturb_std: .nan\n", "{}: perturb_std must be a finite number"),
+        ("env: Humanoid\nperturb_std:\n", "{}: perturb_std must be a finite number"),
+        ("env: Humanoid\nnum_pairs: {a: 1}\n", "{}: num_pairs must be a whole number"),
+        ("env: Humanoid\nseed: 1\nseed: 2\n", "{} gives 'seed' more than once"),
+        ("env: Humanoid\npes: {seed: 1, seed: 2}\n", "{} gives 'seed' more than once"),
+        ("env: Humanoid\npes: 3\n", "{}: 'pes' must hold keys"),
         ("pes: {estimator: es}\n", "{}: the block 'pes' cannot choose"),
         ("- env\n", "{} must hold `key: value` lines"),
         ("env: [\n", "{} is not valid YAML (line"),
@@ -263,11 +269,11 @@ def test_unreadable_files(tmp_path):
 
 def test_a_run_configuration_must_be_complete(tmp_path):
     with pytest.raises(UserError, match="not a complete run configuration"):
-        load_config(write(tmp_path, "env: Hopper\n"))
+        load_config(write(tmp_path, "env: Humanoid\n"))
 
 
 def test_configuration_is_frozen():
-    config = build_config({"env": "Hopper"})
+    config = build_config({"env": "Humanoid"})
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.seed = 1  # pyright: ignore[reportAttributeAccessIssue]
     assert isinstance(config, Config)

@@ -91,7 +91,7 @@ def make_credit(config: Config, observation_size: int, placement: Placement) -> 
     return Credit(init, charge)
 
 
-def shift_rewards(rollout: Rollout, shift: float | Array, spacing: Spacing) -> Rollout:
+def shift_rewards(rollout: Rollout, shift: float, spacing: Spacing) -> Rollout:
     """The same rollout, had every reward been less by ``shift``."""
     segment, way = rollout.segment, rollout.waypoints
     lost = shift * segment.steps.astype(segment.loss.dtype)

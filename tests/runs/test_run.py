@@ -269,7 +269,8 @@ def test_policies_with_hidden_units(policy, kind, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Crew, "restart", restart)
     monkeypatch.setattr(Crew, "unroll", unroll)
-    flags = f"--env Hopper {SMALL} --policy {policy} --hidden-sizes 8 --num-env-steps 600"
+    flags = f"--env Hopper --estimator es-single {SMALL} --policy {policy} --hidden-sizes 8"
+    flags += " --num-env-steps 600"
     assert train(flags, tmp_path / "run") == 0
     # A memory is carried over a segment's end, and every episode begins without one.
     assert min(lengths) == 0 and (max(lengths) > 0) == (policy == "gru")

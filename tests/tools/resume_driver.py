@@ -41,7 +41,8 @@ def cases() -> dict[str, dict]:
     # HalfCheetah's preset of pes has the other baseline.
     valued = {"baseline": "mlp", "discount": 0.99, "trace_decay": 0.9}
     table["Hopper-value"] = base | valued | {"env": "Hopper", "estimator": "pes"}
-    table["Hopper-gru"] = base | {"env": "Hopper", "policy": "gru", "hidden_sizes": (8,)}
+    gru = {"estimator": "es-single", "policy": "gru", "hidden_sizes": (8,)}
+    table["Hopper-gru"] = base | {"env": "Hopper"} | gru
     table["CartPole-gymnasium"] = base | {"env": "CartPole-v1", "engine": "gymnasium"}
     for case in table.values():
         if case.get("estimator") == "es":

@@ -76,7 +76,8 @@ def test_a_run_on_warp_is_the_same_twice():
     engine = MjxTask(TASKS["Hopper"], "warp")
     environment = JaxEnvironment(engine.reset, engine.step, 11, engine.action)
     options = {"env": "Hopper", "engine": "mjx", "backend": "warp", "num_pairs": 4}
-    config = build_config({**options, "segment_length": 5, "horizon": 10, "eval_every": 1})
+    options |= {"estimator": "es-single", "segment_length": 5, "horizon": 10}
+    config = build_config({**options, "eval_every": 1})
     thetas = []
     for _ in range(2):
         trainer = DeviceTrainer(config, environment=environment)

@@ -93,8 +93,8 @@ def test_ended_members_cost_no_steps():
 
 
 def make_trainer(**overrides) -> HostTrainer:
-    options = {"num_pairs": 4, "segment_length": 20, "num_threads": 2, "eval_episodes": 2}
-    options = {"env": "HalfCheetah", **options, **overrides}
+    options = {"env": "HalfCheetah", "estimator": "es-single", "num_pairs": 4, "segment_length": 20}
+    options |= {"num_threads": 2, "eval_episodes": 2, **overrides}
     # Whole episodes: on HalfCheetah no pair restarts but where a simulation breaks down.
     options.setdefault("horizon", TASKS[options["env"]].horizon)
     return HostTrainer(build_config(options))

@@ -95,8 +95,7 @@ def shift_rewards(rollout: Rollout, shift: float, spacing: Spacing) -> Rollout:
     """The same rollout, had every reward been less by ``shift``."""
     segment, way = rollout.segment, rollout.waypoints
     lost = shift * segment.steps.astype(segment.loss.dtype)
-    loss = jnp.where(segment.invalid, 0, segment.loss + lost)
-    rollout = rollout._replace(segment=segment._replace(loss=loss))
+    rollout = rollout._replace(segment=segment._replace(loss=segment.loss + lost))
     if not spacing.number:
         return rollout
     number, interval, discount = spacing

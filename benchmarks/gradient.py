@@ -97,7 +97,7 @@ def gradients(
     from pes_rl.training.update import configured_estimator
 
     config = build_config({"shaping": "none", "num_top_pairs": None, **options})
-    simulator = make_simulator(config.env, config.engine, config.num_particles, 1)
+    simulator = make_simulator(config.environment, config.engine, config.num_particles, 1)
     size = simulator.observation_size
     policy = make_policy(config.policy, size, simulator.action.size, (), config.activation)
     population = HostPopulation(

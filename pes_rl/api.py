@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pes_rl.config import build_config
+from pes_rl.envs.loading import name_of
 
 if TYPE_CHECKING:
     from pes_rl.runs.recorder import Callback
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    env: str,
+    env: str | Callable[..., Any],
     *,
     run_dir: str | Path | None = None,
     config: str | Path | None = None,
@@ -23,7 +25,8 @@ def train(
     """Train a policy on ``env`` and return the finished run.
 
     Args:
-      env: a name from ``pes-rl envs`` or any Gymnasium id.
+      env: a name from ``pes-rl envs``, any Gymnasium id, ``module:Id-v0``, or ``module:name`` of a
+        class or function that returns an environment; in place of the last one, that itself.
       run_dir: folder of the run; a new one below ``runs/`` if not given.
       config: YAML file between the preset and ``overrides``.
       callback: called with every metrics row (a dict); the run stops, saved and to be resumed, once
@@ -33,6 +36,7 @@ def train(
     Raises:
       pes_rl.errors.UserError: for anything that can be wrong with the arguments.
     """
+    env = name_of(env, "environment")
     given = {"env": env, **overrides}
     built = build_config(given, Path(config) if config is not None else None)
     from pes_rl.runs.run import train_from_config  # heavy: JAX and MuJoCo

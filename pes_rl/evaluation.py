@@ -108,11 +108,12 @@ def play_official(policy: SavedPolicy, episodes: int, seed: int) -> tuple[np.nda
 
     Their seeds are ``seed``, ``seed + 1``, ...
     """
-    from pes_rl.envs.gymnasium_engine import make_env
+    from pes_rl.envs.gymnasium_make import make_env
 
     returns, lengths = [], []
-    env_id = policy.environment["gymnasium_id"]
-    with single_threaded_math(), contextlib.closing(make_env(env_id)) as env:
+    about = policy.environment
+    made = make_env(about["gymnasium_id"], about.get("kwargs"), about.get("wrappers"))
+    with single_threaded_math(), contextlib.closing(made) as env:
         for episode in range(episodes):
             observation, _ = env.reset(seed=seed + episode)
             total, length = 0.0, 0
@@ -158,9 +159,11 @@ def own_episodes(policy: SavedPolicy, episodes: int, seed: int) -> Iterator[Mome
     import jax
 
     from pes_rl.envs.make import make_jax_environment
+    from pes_rl.envs.registry import resolve
 
     about = policy.environment
-    environment = make_jax_environment(about["name"], about["engine"], about.get("backend"))
+    made = resolve(about["name"], about["engine"], about.get("kwargs"))
+    environment = make_jax_environment(made, about["engine"], about.get("backend"))
     seeds = np.array([(seed + i) % 2**32 for i in range(episodes)], np.uint32)
     reset, step = (jax.jit(jax.vmap(f)) for f in (environment.reset, environment.step))
     state, observation = reset(jax.vmap(jax.random.key)(seeds))
@@ -183,13 +186,16 @@ def play(policy: SavedPolicy, env: gymnasium.Env, observation: Any) -> Iterator[
 
     Each reward is yielded right after its env step, while ``env`` is in the state it led to.
     """
-    # The official time limit, or where there is none, the horizon of training.
-    limit = policy.environment.get("horizon", math.inf)
-    shape = env.action_space.shape or ()
+    from pes_rl.envs.gymnasium_make import time_limit
+    from pes_rl.envs.gymnasium_spaces import native
+
+    # The environment's time limit, or where there is none, the horizon of training.
+    limit = time_limit(env) or policy.environment.get("horizon", math.inf)
     state, over, length = None, False, 0
     while not over:
-        action, state = policy.predict(np.ravel(observation), state)
-        observation, reward, terminated, truncated, _ = env.step(action.reshape(shape))
+        action, state = policy.predict(observation, state)
+        act = native(env.action_space, action)
+        observation, reward, terminated, truncated, _ = env.step(act)
         length += 1
         over = terminated or truncated or length >= limit
         yield float(reward)

@@ -194,6 +194,8 @@ class Matrix(gymnasium.Env):
 
 
 class Dictionary(Matrix):
+    """Observes an array and calls it a dict."""
+
     observation_space = gymnasium.spaces.Dict({"a": Box(-1, 1, (2,))})
 
 
@@ -216,7 +218,7 @@ def test_observations_of_more_than_one_dimension(tmp_path, ids):
     )
     assert train(flags, tmp_path / "run") == 0
     policy = load_policy(tmp_path / "run")
-    assert (policy.observation_shape, policy.action_shape) == ((2, 3), (2, 2))
+    assert (policy.observation.shape, policy.action_shape) == ((2, 3), (2, 2))
     obs = np.random.default_rng(0).standard_normal((5, 2, 3))
     actions, states = policy.predict(obs)
     assert actions.shape == (5, 2, 2) and states is not None and states.shape == (5, 4)
@@ -225,7 +227,7 @@ def test_observations_of_more_than_one_dimension(tmp_path, ids):
     assert state is not None and np.array_equal(state, states[1])
     assert np.array_equal(policy.predict(obs.reshape(5, 6))[0], actions)
     assert np.array_equal(policy.predict(obs[1].ravel())[0], single)
-    with pytest.raises(UserError, match=r"expected \(2, 3\) or \(n, 2, 3\), got \(3, 2\)"):
+    with pytest.raises(UserError, match=r"expected shape \(2, 3\), got shape \(3, 2\)"):
         policy.predict(obs[0].T)
 
     envs = [gymnasium.make("Matrix-v0") for _ in range(3)]
@@ -233,7 +235,9 @@ def test_observations_of_more_than_one_dimension(tmp_path, ids):
     assert pes_rl.evaluate(tmp_path / "run", episodes=2)["episode_length_mean"] == 20
 
 
-@pytest.mark.parametrize(("name", "words"), [("Dictionary", "only Box"), ("Pixels", "pixels")])
+@pytest.mark.parametrize(
+    ("name", "words"), [("Dictionary", "expected a dict"), ("Pixels", "pixels")]
+)
 def test_other_observations_are_refused(tmp_path, ids, capsys, name, words):
     flags = f"--env {name}-v0 {SMALL} --horizon 20"
     assert train(flags, tmp_path / "run") == 2

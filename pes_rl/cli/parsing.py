@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pes_rl.config import Option
 from pes_rl.config.values import flag, is_literal, required
@@ -29,6 +29,8 @@ class _Joined(argparse.Action):
 
 def _metavar(kind: Any) -> str:
     kind = required(kind)
+    if get_origin(kind) is dict:
+        return "JSON"
     if is_literal(kind):
         return "{" + ",".join(get_args(kind)) + "}"
     return {str: "NAME", int: "INT", float: "FLOAT"}[kind]

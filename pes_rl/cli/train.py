@@ -59,10 +59,6 @@ def run(options: dict[str, Any], command: str) -> None:
     run_dir, config_file, resume = (options.pop(k, None) for k in ("run_dir", "config", "resume"))
     if resume is None:
         config = build_config(options, config_file)
-        if place is not None:
-            from pes_rl.training.processes import check_engine
-
-            check_engine(config)
         from pes_rl.runs.run import train_from_config
 
         _start(partial(train_from_config, config, run_dir, command), place)

@@ -15,6 +15,8 @@ from pes_rl.errors import UserError, suggest
 from pes_rl.policies import KINDS
 from pes_rl.storage.files import write_text_atomic
 
+_SHOWN = 200  # characters of a value in a message
+
 
 def build_config(overrides: Mapping[str, Any], config_file: Path | None = None) -> Config:
     """Merge overrides > ``config_file`` > preset > defaults into one valid configuration.
@@ -26,7 +28,8 @@ def build_config(overrides: Mapping[str, Any], config_file: Path | None = None) 
     head = {**_select(file_blocks), **flags}
     if "env" not in head:
         raise UserError("no environment given; add --env, for example --env HalfCheetah")
-    environment = resolve(head["env"], head.get("engine"))
+    names = ("env", "engine", "env_kwargs", "wrappers")
+    environment = resolve(*(head.get(name) for name in names))
     preset_blocks = _read_preset(environment)
     default = OPTIONS["estimator"].default
     estimator = {"estimator": default, **_select(preset_blocks), **head}["estimator"]
@@ -88,6 +91,7 @@ def parse_fields(values: Mapping[str, Any], source: str = "") -> dict[str, Any]:
             parsed[name] = parse_value(option.kind, value)
         except ValueError as expected:
             shown = value if isinstance(value, str) else str(value)
+            shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
             kind = required(option.kind)
             hint = suggest(shown, get_args(kind)) if is_literal(kind) else ""
             raise UserError(f"{where}{name} must be {expected}, not {shown!r}{hint}") from None
@@ -109,8 +113,8 @@ def _read_blocks(path: Path, source: str) -> dict[str, dict[str, Any]]:
     document = read_yaml(path, source)
     names = ("common", *ESTIMATOR_NAMES)
     flat = {key: value for key, value in document.items() if key not in names}
-    unknown = [key for key, value in flat.items() if isinstance(value, dict)]
-    if unknown and unknown[0] not in OPTIONS:
+    unknown = [k for k, value in flat.items() if isinstance(value, dict) and k not in OPTIONS]
+    if unknown:
         raise UserError(f"unknown block {unknown[0]!r} in {source}{suggest(unknown[0], names)}")
     blocks = {"flat": parse_fields(flat, source)}
     for name in names:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 from pes_rl.envs.registry import Environment, resolve
 from pes_rl.policies import KINDS, Activation, PolicyKind
 
-Engine = Literal["mujoco", "gymnasium", "mjx", "brax"]
+Engine = Literal["mujoco", "gymnasium", "mjx", "brax", "jax"]
 Backend = Literal["spring", "positional", "generalized", "mjx", "jax", "newton", "warp"]
 Estimator = Literal["es", "truncated-es", "pes", "es-single", "gpes"]
 Baseline = Literal["none", "quadratic", "mlp"]
@@ -18,7 +18,7 @@ Schedule = Literal["constant", "linear", "cosine"]
 Precision = Literal["float32", "bfloat16"]
 
 ESTIMATOR_NAMES: tuple[str, ...] = get_args(Estimator)
-JAX_ENGINES: tuple[str, ...] = ("brax", "mjx")
+JAX_ENGINES: tuple[str, ...] = ("brax", "mjx", "jax")
 _ONLINE = tuple(name for name in ESTIMATOR_NAMES if name != "es")
 SUMMING = ("pes", "gpes")  # estimators that sum the noise of an episode
 _SIZED = {name: kind for name, kind in KINDS.items() if kind.sizes}
@@ -34,7 +34,15 @@ class Config:
     configuration is complete. The texts are the help of the flags.
     """
 
-    env: Annotated[str, "task to train: a name from `pes-rl envs` or any Gymnasium id"]
+    env: Annotated[
+        str, "task: a name from `pes-rl envs`, a Gymnasium id, module:Id-v0, or module:function"
+    ]
+    env_kwargs: Annotated[
+        dict[str, Any] | None, "what the environment is made with, as JSON: '{\"frame_skip\": 1}'"
+    ] = None
+    wrappers: Annotated[
+        str | None, "module:function that is given the environment and returns it wrapped"
+    ] = None
     engine: Annotated[Engine, "what steps the environment"]
     backend: Annotated[
         Backend | None, "physics of the engine, for those that have several (mjx, brax)"
@@ -84,7 +92,8 @@ class Config:
     activation: Annotated[Activation, f"activation of the {' and '.join(_ACTIVATED)}"] = "tanh"
     num_threads: Annotated[
         int | None,
-        "threads of the physics, or devices of a JAX engine on a CPU; one per core if not given",
+        "threads of the physics, worker processes of the gymnasium engine, or devices of a JAX "
+        "engine on a CPU; one per core if not given",
     ] = None
     particle_chunk: Annotated[
         int | None, "antithetic pairs unrolled at a time on each device, to save memory"
@@ -107,7 +116,7 @@ class Config:
     @property
     def environment(self) -> Environment:
         """The task's entry in the registry; UserError if the engine does not have it."""
-        return resolve(self.env, self.engine)
+        return resolve(self.env, self.engine, self.env_kwargs, self.wrappers)
 
     @property
     def episode_length(self) -> int:
@@ -117,7 +126,7 @@ class Config:
 
 # What the fields that depend on others default to, in words for --help.
 DERIVED = {
-    "engine": "brax for brax/ names, mujoco where it has the task, else gymnasium",
+    "engine": "brax for brax/ names, mujoco where it has the task, else gymnasium or jax",
     "backend": "jax for mjx, spring for brax",
     "segment_length": "50, at most the horizon; es has none",
     "horizon": "the task's time limit",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -13,6 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pes_rl.errors import UserError
 from pes_rl.storage.run_folder import CONFIG
 
+_TYPED = "env_kwargs"
 _NULL = ("", "~", "null", "none")
 
 
@@ -44,6 +47,8 @@ def parse_value(kind: Any, value: Any) -> Any:
         if not isinstance(items, Sequence):
             raise ValueError("a list of whole numbers")
         return tuple(_whole(item) for item in items)
+    if get_origin(kind) is dict:
+        return _mapping(value)
     return {int: _whole, float: _number, bool: _truth, str: _text}[kind](value)
 
 
@@ -84,6 +89,17 @@ def _text(value: Any) -> str:
     return value
 
 
+def _mapping(value: Any) -> dict[str, Any]:
+    """A JSON object, or its text; tuples become lists, as they do in a file."""
+    try:
+        found = json.loads(value if isinstance(value, str) else json.dumps(value))
+    except (TypeError, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError('a JSON object such as {"frame_skip": 1}')
+    return found
+
+
 def count(field: str, value: Any, least: int) -> int:
     """``value`` (2000000, "2e6") as a whole number; UserError if it is none or below ``least``."""
     try:
@@ -110,7 +126,10 @@ def as_typed(name: str, value: Any) -> list[str]:
 
 
 def read_yaml(path: Path, source: str) -> dict[str, Any]:
-    """A mapping from a file; scalars stay text, so that flags and files follow the same rules."""
+    """A mapping from a file; scalars stay text, so that flags and files follow the same rules.
+
+    Below ``env_kwargs`` they are what YAML, and JSON, would have them be.
+    """
     import yaml
 
     try:
@@ -131,7 +150,28 @@ def read_yaml(path: Path, source: str) -> dict[str, Any]:
     if not isinstance(document, dict) or not isinstance(node, yaml.MappingNode):
         raise UserError(f"{source} must hold `key: value` lines, such as `num_pairs: 16`")
     _refuse_duplicates(node, source)
+    for block, inner in ((document, node), *_blocks(document, node)):
+        if isinstance(block.get(_TYPED), dict):
+            block[_TYPED] = next(_typed(v) for k, v in inner.value if k.value == _TYPED)
     return document
+
+
+def _blocks(document: dict[str, Any], mapping: Any) -> list[tuple[dict[str, Any], Any]]:
+    return [(document[k.value], v) for k, v in mapping.value if isinstance(document[k.value], dict)]
+
+
+def _typed(node: Any) -> Any:
+    """A YAML node as the value that it stands for; plain words that are no JSON stay text."""
+    if node.id == "mapping":
+        return {key.value: _typed(inner) for key, inner in node.value}
+    if node.id == "sequence":
+        return [_typed(inner) for inner in node.value]
+    text: str = node.value
+    words = {"True": "true", "False": "false", "~": "null", ".inf": "Infinity"}
+    if node.style is None:  # not quoted
+        with contextlib.suppress(ValueError):
+            return json.loads(words.get(text, text))
+    return text
 
 
 def _refuse_duplicates(mapping: Any, source: str) -> None:

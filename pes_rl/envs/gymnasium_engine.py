@@ -1,103 +1,158 @@
-"""Any Gymnasium environment with Box observations and Box or Discrete actions.
+"""Any Gymnasium environment, with observations that flatten and the usual kinds of actions.
 
 Environments are stepped one by one, live ones only: Gymnasium's vector classes step all of them
-and reset on their own, which would waste steps and lose the pairing. Their state is opaque, so a
-resumed run restarts every episode.
+and reset on their own, which would waste steps and lose the pairing. Where an environment can be
+saved exactly (`pes_rl.envs.saving`) so is a run; otherwise a resumed run restarts every episode.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
-import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Discrete
 
-from pes_rl.envs.packages import silence_mujoco
-from pes_rl.envs.simulator import SingleStep, Transition
+from pes_rl.envs.gymnasium_make import make_env, time_limit
+from pes_rl.envs.gymnasium_spaces import action_spec, native, observation_spec
+from pes_rl.envs.saving import load, save, survives
+from pes_rl.envs.simulator import OPAQUE, SingleStep, Transition
 from pes_rl.errors import UserError
-from pes_rl.policies.action import ActionSpec
 
-
-def make_env(gymnasium_id: str, **options: Any) -> gymnasium.Env:
-    """``gymnasium.make``; UserError where Gymnasium refuses or lacks a package."""
-    silence_mujoco()
-    try:
-        return gymnasium.make(gymnasium_id, **options)
-    except (gymnasium.error.Error, ImportError) as error:
-        raise UserError(f"cannot make environment {gymnasium_id!r}: {error}") from error
-
-
-def action_spec(env: gymnasium.Env, name: str) -> ActionSpec:
-    """How a policy's output becomes an action of ``env``; UserError for other kinds of spaces."""
-    space = env.action_space
-    if isinstance(space, Discrete):
-        return ActionSpec("discrete", int(space.n), start=int(space.start))
-    if isinstance(space, Box) and np.issubdtype(space.dtype, np.floating):
-        return ActionSpec("box", space.low.size, tuple(space.low.flat), tuple(space.high.flat))
-    raise UserError(
-        f"environment {name!r} has action space {space}; only float Box and Discrete are supported"
-    )
-
-
-def observation_size(env: gymnasium.Env, name: str) -> int:
-    """Length of a flattened observation; UserError unless it is a Box, and no picture."""
-    space = env.observation_space
-    if not isinstance(space, Box):
-        raise UserError(
-            f"environment {name!r} has observation space {space}; only Box is supported"
-        )
-    if space.dtype == np.uint8 and len(space.shape) == 3:
-        raise UserError(
-            f"environment {name!r} observes pixels {space.shape}; policies take vectors, so wrap "
-            "it in an environment that observes features"
-        )
-    return int(np.prod(space.shape))
+_LENGTH = 8  # bytes before each saved environment that say how long it is
 
 
 class GymnasiumSimulator:
-    """``num_particles`` instances of one Gymnasium environment, without its time limit."""
+    """``num_particles`` instances of one Gymnasium environment.
 
-    exact = False
+    Attributes:
+      observation: how observations are flattened.
+      observation_size: O.
+      action: the action space.
+      action_shape: shape of an action.
+    """
 
-    def __init__(self, gymnasium_id: str, num_particles: int):
-        # The runner cuts episodes at the horizon, which is a truncation, not a termination.
-        self._envs = [make_env(gymnasium_id, max_episode_steps=-1) for _ in range(num_particles)]
-        self.observation_size = observation_size(self._envs[0], gymnasium_id)
-        self.action = action_spec(self._envs[0], gymnasium_id)
-        space = self._envs[0].action_space
-        self._shape, self._dtype = space.shape, space.dtype
-        self.observation_shape = self._envs[0].observation_space.shape
-        self.action_shape = space.shape
+    def __init__(
+        self,
+        name: str,
+        num_particles: int,
+        kwargs: Mapping[str, Any] | None = None,
+        wrappers: str | None = None,
+    ):
+        """Make the environments; see `pes_rl.envs.gymnasium_make.make_env`."""
+        self._name = name
+        self._envs: list[Any] = []
+        with contextlib.ExitStack() as opened:
+            opened.callback(self.close)
+            for _ in range(num_particles):
+                self._envs.append(make_env(name, kwargs, wrappers))
+            space = self._envs[0].action_space
+            self.observation = observation_spec(self._envs[0].observation_space, name)
+            self.action = action_spec(space, name)
+            opened.pop_all()
+        self.observation_size = self.observation.size
+        self._space, self.action_shape = space, space.shape
+        # Ends by the time limit are the runner's business; all others are the environment's own.
+        self._limit = time_limit(self._envs[0]) or math.inf
+        self._elapsed = np.full(num_particles, -1)  # before its first episode
+
+    @property
+    def exact(self) -> bool:
+        """Whether environments can be saved exactly; found out by trying one."""
+        return self._tried[0]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a user should know of these environments."""
+        if not self._tried[1]:
+            return []
+        return [
+            f"environment {self._name!r} draws from numpy.random, which its reset does not seed: "
+            "two runs with one seed will differ; it should draw from self.np_random"
+        ]
+
+    @cached_property
+    def _tried(self) -> tuple[bool, bool]:
+        """Whether environments can be saved, and whether they draw from NumPy's own generator."""
+        rng = np.random.default_rng(0)
+
+        def act() -> Any:
+            output = rng.standard_normal(self.action.size).astype(np.float32)
+            return native(self._space, self.action.to_action(np, output))
+
+        before = np.random.get_state()  # noqa: NPY002  # the one that others draw from
+        first = np.array([0])
+        self.reset(first, [rng])  # whose breaches of the rules have words of their own
+        self.step(first, self.action.to_action(np, np.zeros((1, self.action.size), np.float32)))
+        self._elapsed[0] = -1
+        saved = survives(self._envs[0], act)
+        after = np.random.get_state()  # noqa: NPY002
+        drawn = any(not np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+        return saved, drawn
 
     def reset(self, rows: np.ndarray, rngs: Sequence[np.random.Generator]) -> np.ndarray:
         """Start new episodes in ``rows``; observations [R, O]."""
         seeds = [int(rng.integers(2**31 - 1)) for rng in rngs]
-        starts = [
-            self._envs[row].reset(seed=seed)[0] for row, seed in zip(rows, seeds, strict=True)
-        ]
-        return self._flat(starts)
+        starts = []
+        for row, seed in zip(rows, seeds, strict=True):
+            start = self._envs[row].reset(seed=seed)
+            if not isinstance(start, tuple) or len(start) != 2:
+                raise self._breach("reset must return (observation, info)", start)
+            starts.append(self._flat(start[0], "reset"))
+        self._elapsed[rows] = 0
+        flat = np.stack(starts)
+        if not np.isfinite(flat).all():
+            raise UserError(
+                f"environment {self._name!r} starts with an observation that is not finite; "
+                "policies need finite numbers, so clip it in the environment or a wrapper"
+            )
+        return flat
 
     def step(self, rows: np.ndarray, action: np.ndarray) -> Transition:
         """Advance ``rows`` by one env step."""
-        results = [
-            self._envs[row].step(self._native(act)) for row, act in zip(rows, action, strict=True)
-        ]
-        observation = self._flat([r[0] for r in results])
-        reward = np.array([r[1] for r in results], np.float64)
-        # Any end that is not the time limit we removed is the environment's own.
-        over = np.array([bool(r[2] or r[3]) for r in results])
+        observations, rewards, ends = [], [], []
+        self._elapsed[rows] += 1
+        for row, act in zip(rows, action, strict=True):
+            result = self._envs[row].step(native(self._space, act))
+            if not isinstance(result, tuple) or len(result) != 5:
+                raise self._breach(
+                    "step must return (observation, reward, terminated, truncated, info)", result
+                )
+            observation, reward, terminated, truncated, _ = result
+            if np.ndim(reward) or reward is None:
+                raise self._breach("the reward must be a number", reward)
+            observations.append(self._flat(observation, "step"))
+            rewards.append(reward)
+            ends.append(bool(terminated or (truncated and self._elapsed[row] < self._limit)))
+        observation = np.stack(observations)
+        reward = self._numbers(rewards)
         finite = np.isfinite(observation).all(axis=1) & np.isfinite(reward)
-        return Transition(observation, np.where(finite, reward, 0), over, ~finite)
+        return Transition(observation, np.where(finite, reward, 0), np.array(ends), ~finite)
 
-    def _native(self, action: np.ndarray) -> Any:
-        if self.action.kind == "discrete":
-            return int(action)
-        return np.asarray(action, self._dtype).reshape(self._shape)
+    def _flat(self, observation: Any, when: str) -> np.ndarray:
+        try:
+            flat = self.observation.flatten(observation)
+            if flat.ndim != 1:
+                raise ValueError(f"expected {self.observation}, got shape {np.shape(observation)}")
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"environment {self._name!r}: the observation of {when} is not in its "
+                f"observation_space: {error}"
+            ) from error
+        return flat
 
-    def _flat(self, observations: Sequence[np.ndarray]) -> np.ndarray:
-        return np.stack(observations).reshape(len(observations), -1).astype(np.float64)
+    def _numbers(self, rewards: list[Any]) -> np.ndarray:
+        try:
+            return np.array(rewards, np.float64)
+        except (TypeError, ValueError):
+            raise self._breach("the reward must be a number", rewards[0]) from None
+
+    def _breach(self, rule: str, got: Any) -> UserError:
+        shown = f"{len(got)} values" if isinstance(got, tuple) else repr(got)[:60]
+        name = self._name
+        return UserError(f"environment {name!r} breaks Gymnasium's rules: {rule}, got {shown}")
 
     def stretch(self, rows: np.ndarray, length: int) -> SingleStep:
         """One step: an environment that has ended cannot be stepped on."""
@@ -105,9 +160,30 @@ class GymnasiumSimulator:
         return SingleStep(self, rows)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Nothing: a Gymnasium environment does not tell its state."""
-        return {}
+        """The environments, each as bytes in a row [n, L]; nothing where that would not do."""
+        if not self.exact:
+            return {}
+        begun = zip(self._envs, self._elapsed >= 0, strict=True)
+        saved = [save(env) if has else b"" for env, has in begun]
+        width = max(map(len, saved)) + _LENGTH
+        rows = [len(s).to_bytes(_LENGTH, "little") + s.ljust(width - _LENGTH, b"\0") for s in saved]
+        table = np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), width)
+        return {OPAQUE: table.copy(), "elapsed": self._elapsed.copy()}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Nothing to restore."""
-        del state
+        """Continue from what `state` returned; a row of zeros holds nothing to continue."""
+        if not self.exact:
+            return
+        self._elapsed[:] = state["elapsed"]
+        for row, saved in enumerate(state[OPAQUE]):
+            size = int.from_bytes(saved[:_LENGTH].tobytes(), "little")
+            if size:
+                blob = saved[_LENGTH : _LENGTH + size].tobytes()
+                self._envs[row] = load(self._envs[row], blob)
+
+    def close(self) -> None:
+        """Close every environment; what they raise then is of no consequence any more."""
+        for env in self._envs:
+            with contextlib.suppress(Exception):
+                env.close()
+        self._envs = []

@@ -19,6 +19,7 @@ from pes_rl.envs.simulator import Gains, SingleStep, Stretch, Transition
 from pes_rl.envs.task import Task
 from pes_rl.envs.tasks.common import Coordinates
 from pes_rl.policies.action import ActionSpec
+from pes_rl.policies.observation import array_of
 
 mujoco = import_mujoco()  # simulating needs no OpenGL, whatever MUJOCO_GL asks for
 Batch = importlib.import_module("mujoco.batch").Batch
@@ -104,14 +105,17 @@ class MujocoSimulator:
     """
 
     exact = True
+    remarks: tuple[str, ...] = ()
 
     def __init__(self, task: Task, num_particles: int, num_threads: int = 1):
         self.task, self.num_particles = task, num_particles
         self.model = load_model(task)
         self.constants = _Constants(self.model)
         self.observation_size = task.observation_size
+        self.observation = array_of((task.observation_size,))
         low, high = self.model.actuator_ctrlrange.T
         self.action = ActionSpec("box", self.model.nu, tuple(low), tuple(high))
+        self.action_shape = self.action.shape
         # Contact forces are computed after the step, on data that only a persistent batch keeps.
         self.batch = Batch(
             self.model, num_particles, nthread=num_threads, persistent=task.contact_forces
@@ -216,6 +220,9 @@ class MujocoSimulator:
         """Continue from what `state` returned."""
         self.batch.state[:] = state["physics"]
         self.tracked[:] = state["tracked"]
+
+    def close(self) -> None:
+        """Nothing: the batch goes with its last reference."""
 
 
 class _Stretch:

@@ -1,16 +1,17 @@
-"""What can be trained: the eleven MuJoCo tasks and Brax's by name, and any other Gymnasium id.
+"""What can be trained: the eleven MuJoCo tasks and Brax's by name, and everybody else's.
 
 Standard library only, so that ``--help``, typos and configuration errors answer at once; Gymnasium
-is imported only for a name that the table does not hold.
+and JAX are imported only for a name that the table does not hold.
 """
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+from pes_rl.envs.tasks import make_task, not_honoured
 from pes_rl.errors import UserError, suggest
 
 
@@ -20,8 +21,8 @@ class Environment:
 
     Attributes:
       name: what users type and runs record.
-      gymnasium_id: the official environment that scores the policy, None where it is scored on
-        its own engine.
+      gymnasium_id: the Gymnasium environment that scores the policy, an id or the ``module:name``
+        of what makes it; None where it is scored on its own engine.
       engines: engines that can step it, the default one first.
       horizon: time limit in env steps, None where Gymnasium sets none.
       observation_size: length of one observation, None where only making it would tell.
@@ -31,6 +32,8 @@ class Environment:
       backends: for an engine that has several kinds of physics, those it offers here.
       unlike: why no backend of an engine steps the task as it is defined, so that one has to be
         asked for by name; otherwise the first one is the default.
+      kwargs: what it is made with.
+      wrappers: ``module:function`` that is given the environment and returns what is trained on.
     """
 
     name: str
@@ -43,6 +46,8 @@ class Environment:
     tuned: bool = False
     backends: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unlike: Mapping[str, str] = field(default_factory=dict)
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    wrappers: str | None = None
 
 
 _TUNED = ("HalfCheetah", "Swimmer", "Hopper")
@@ -120,36 +125,66 @@ BRAX: dict[str, Environment] = {
 _VERSIONED = re.compile(r"(?P<base>.+)-v(?P<version>\d+)")
 
 
-def resolve(name: str, engine: str | None = None) -> Environment:
+def resolve(
+    name: str,
+    engine: str | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    wrappers: str | None = None,
+) -> Environment:
     """The environment called ``name``, on ``engine`` if one was asked for.
 
     ``HalfCheetah`` and ``HalfCheetah-v5`` are the same task. Its other versions are other tasks:
-    they are never taken for v5, and only the ``gymnasium`` engine runs them.
+    they are never taken for v5, and only the ``gymnasium`` engine runs them. So are wrapped ones,
+    and those with ``kwargs`` that the task's definition does not have.
     """
     base, version = _split(name)
-    if name in BRAX:
-        environment = BRAX[name]
-    elif name.startswith("brax/"):
-        hint = _near_brax(name) or f"; Brax has {', '.join(BRAX)}"
-        if name == "brax/swimmer":
-            hint = ": Brax's swimmer does not run on this JAX; use --env Swimmer --engine mjx"
-        raise UserError(f"unknown environment {name!r}{hint}")
+    kwargs = dict(kwargs or {})
+    if name.startswith("brax/"):
+        environment = _from_brax(name)
     elif base in OFFICIAL and version in (None, "5"):
-        environment = OFFICIAL[base]
+        environment = _official(base, kwargs, wrappers, engine)
     elif base in OFFICIAL and engine != "gymnasium":
         raise UserError(
             f"environment {name!r} is another version of {base!r}, which is v5 here; "
             f"use --env {base}, or keep {name!r} with --engine gymnasium"
         )
     else:
-        environment = _from_gymnasium(name)
+        environment = _elsewhere(name, kwargs, wrappers)
     if engine is not None and engine not in environment.engines:
         other = _near_brax(name) if engine == "brax" else ""
         raise UserError(
             f"engine {engine!r} has no environment {name!r}{other}; "
             f"use --engine {environment.engines[0]} (pes-rl envs lists every task)"
         )
-    return environment
+    if "gymnasium" not in environment.engines and (wrappers or (kwargs and engine == "brax")):
+        given = f"wrappers {wrappers!r}" if wrappers else f"env_kwargs {kwargs}"
+        raise UserError(f"{given} means nothing for {name!r}, which is no Gymnasium environment")
+    return replace(environment, kwargs=kwargs, wrappers=wrappers)
+
+
+def _from_brax(name: str) -> Environment:
+    if name in BRAX:
+        return BRAX[name]
+    hint = _near_brax(name) or f"; Brax has {', '.join(BRAX)}"
+    if name == "brax/swimmer":
+        hint = ": Brax's swimmer does not run on this JAX; use --env Swimmer --engine mjx"
+    raise UserError(f"unknown environment {name!r}{hint}")
+
+
+def _official(
+    base: str, kwargs: Mapping[str, Any], wrappers: str | None, engine: str | None
+) -> Environment:
+    """One of the eleven tasks, on those engines that can have it with these ``kwargs``."""
+    task = OFFICIAL[base]
+    limit = kwargs.get("max_episode_steps", task.horizon)
+    own = {key: value for key, value in kwargs.items() if key != "max_episode_steps"}
+    foreign = not_honoured(base, own)
+    if not foreign and not wrappers:
+        return replace(task, horizon=limit, observation_size=make_task(base, own).observation_size)
+    if engine not in (None, "gymnasium"):
+        given = f"env_kwargs {foreign[0]!r}" if foreign else f"wrappers {wrappers!r}"
+        raise UserError(f"engine {engine!r} cannot honour {given}; use --engine gymnasium")
+    return replace(task, engines=("gymnasium",), horizon=limit, observation_size=None)
 
 
 def default_backend(environment: Environment, engine: str) -> str | None:
@@ -182,24 +217,19 @@ def _split(name: str) -> tuple[str, str | None]:
     return (match["base"], match["version"]) if match else (name, None)
 
 
-def _from_gymnasium(name: str) -> Environment:
-    near_task = suggest(name, OFFICIAL)
-    if near_task and _split(name)[1] is None:
+def _elsewhere(name: str, kwargs: Mapping[str, Any], wrappers: str | None) -> Environment:
+    """What the tables do not hold; it is imported to be looked at."""
+    near_task = suggest(name, OFFICIAL, 0.7)
+    if near_task and _split(name)[1] is None and not set(name) & set(":/"):
         raise UserError(f"unknown environment {name!r}{near_task}")
-    import gymnasium
+    from pes_rl.envs.foreign import look_up
 
-    module, _, registered_name = name.rpartition(":")
-    if module:  # Gymnasium's own way to name a package that registers environments when imported
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise UserError(f"environment {name!r}: cannot import {module!r}: {error}") from None
-    spec = gymnasium.registry.get(registered_name)
-    if spec is None:
-        ids = [i for i in gymnasium.registry if _split(i)[0] not in OFFICIAL]
+    found = look_up(name, kwargs, wrappers)
+    if found is None:
+        from gymnasium import registry
+
+        ids = [i for i in registry if _split(i)[0] not in OFFICIAL]
         known = [*OFFICIAL, *(f"{task}-v5" for task in OFFICIAL), *BRAX, *ids]
-        hint = suggest(name, known) or "; pes-rl envs lists the tasks"
-        raise UserError(f"unknown environment {name!r}{hint}")
-    return Environment(
-        name, name, ("gymnasium",), spec.max_episode_steps, threshold=spec.reward_threshold
-    )
+        own = "an environment of your own is called module:Id-v0, module:Class or module:function"
+        raise UserError(f"unknown environment {name!r}{suggest(name, known, 0.75)}; {own}")
+    return Environment(name, *found)

@@ -8,6 +8,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from pes_rl.policies.action import ActionSpec
+from pes_rl.policies.observation import ObservationSpec
+
+# What a simulator calls saved environments, uint8 [n, L] with an L that differs from time to time.
+OPAQUE = "opaque"
 
 
 class Transition(NamedTuple):
@@ -65,14 +69,28 @@ class Simulator(Protocol):
     """A fixed number of independent environments, stepped in any subset.
 
     Attributes:
+      observation: the observation space.
       observation_size: O.
       action: the action space.
+      action_shape: shape of an action outside of training, where it is flat.
       exact: whether `state` holds all there is, so that a restored run continues bit for bit.
+      remarks: what a user should know of it.
     """
 
+    observation: ObservationSpec
     observation_size: int
     action: ActionSpec
-    exact: bool
+    action_shape: tuple[int, ...]
+
+    @property
+    def exact(self) -> bool:
+        """See above."""
+        ...
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """See above."""
+        ...
 
     def reset(self, rows: np.ndarray, rngs: Sequence[np.random.Generator]) -> np.ndarray:
         """Start new episodes in ``rows``, one generator each; observations [R, O]."""
@@ -92,6 +110,10 @@ class Simulator(Protocol):
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Continue from what `state` returned."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the environments hold; it is used no more."""
         ...
 
 

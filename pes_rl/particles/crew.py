@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -50,6 +50,27 @@ class Tally(NamedTuple):
         return cls(np.zeros(n), count, flag, first, second, seen, gained)
 
 
+class Playing(Protocol):
+    """Particles that play: a `Crew`, here or in other processes."""
+
+    ended: np.ndarray
+
+    def restart(self, rows: np.ndarray, rngs: Sequence[np.random.Generator]) -> None:
+        """New episodes in ``rows``."""
+        ...
+
+    def unroll(
+        self,
+        theta: np.ndarray,
+        norm: Affine,
+        limit: np.ndarray,
+        observe: bool,
+        spacing: Spacing = NOWHERE,
+    ) -> Tally:
+        """Advance every live row by up to ``limit`` [n] env steps with its own theta [n, P]."""
+        ...
+
+
 class Crew:
     """Particles in their environments: present observation, hidden state, ended flag per row.
 
@@ -59,6 +80,7 @@ class Crew:
 
     def __init__(self, simulator: Simulator, policy: Policy, num_particles: int):
         self.simulator, self.policy = simulator, policy
+        self.observation_size = simulator.observation_size
         self.observation = np.zeros((num_particles, simulator.observation_size))
         self.hidden = np.zeros((num_particles, policy.state_size), np.float32)
         self.ended = np.zeros(num_particles, bool)
@@ -83,7 +105,7 @@ class Crew:
         ``observe`` sums up the observations' deviations from ``norm.shift``; ``spacing`` says where
         on their way they are kept.
         """
-        tally = Tally.zeros(len(limit), self.simulator.observation_size, spacing.number)
+        tally = Tally.zeros(len(limit), self.observation_size, spacing.number)
         # A simulation that breaks down may overflow on its way; it is found out at that step.
         with np.errstate(over="ignore", invalid="ignore"):
             while True:
@@ -178,7 +200,11 @@ def add_in_order(total: np.ndarray, terms: np.ndarray) -> np.ndarray:
 
 
 def play(
-    crew: Crew, theta: np.ndarray, norm: Affine, horizon: int, rngs: Sequence[np.random.Generator]
+    crew: Playing,
+    theta: np.ndarray,
+    norm: Affine,
+    horizon: int,
+    rngs: Sequence[np.random.Generator],
 ) -> tuple[np.ndarray, np.ndarray]:
     """One full episode per row with the same theta [P]: returns [n] and lengths [n]."""
     n = len(crew.ended)

@@ -10,8 +10,9 @@ import numpy as np
 from pes_rl import streams
 from pes_rl.envs.simulator import Simulator
 from pes_rl.estimators.core import Segment
-from pes_rl.particles.crew import Crew, Tally, episode_rng
+from pes_rl.particles.crew import Tally, episode_rng
 from pes_rl.particles.rollout import NOWHERE, Rollout, Spacing, Waypoints
+from pes_rl.particles.workers import RemoteSimulator, make_crew
 from pes_rl.policies import Policy
 from pes_rl.policies.normalizer import Affine
 
@@ -26,7 +27,7 @@ class HostPopulation:
 
     def __init__(
         self,
-        simulator: Simulator,
+        simulator: Simulator | RemoteSimulator,
         policy: Policy,
         num_pairs: int,
         seed: int,
@@ -46,7 +47,7 @@ class HostPopulation:
           first_pair: the first one's number; those before it are in other processes.
           spacing: where on their way the members are looked at.
         """
-        self.crew = Crew(simulator, policy, 2 * num_pairs)
+        self.crew = make_crew(simulator, policy, 2 * num_pairs)
         self.episodes = np.zeros(num_pairs, np.int64)
         self._seed, self._first_pair = seed, first_pair
         self._observe, self._spacing = observe, spacing
@@ -86,12 +87,12 @@ class HostPopulation:
 
     def blank(self) -> Rollout:
         """A rollout of no env step, of the right shapes."""
-        size = self.crew.observation.shape[1] if self._observe else 0
+        size = self.crew.observation_size if self._observe else 0
         pairs = len(self.episodes)
         none, flags = np.zeros((pairs, 2)), np.zeros((pairs, 2), bool)
         sums = np.zeros((pairs, size))
         segment = Segment(none, none.astype(np.int32), flags, flags)
-        nowhere = Tally.zeros(2 * pairs, self.crew.observation.shape[1], self._spacing.number)
+        nowhere = Tally.zeros(2 * pairs, self.crew.observation_size, self._spacing.number)
         return Rollout(segment, sums, sums, self._waypoints(nowhere))
 
     def _restart(self, pairs: np.ndarray) -> None:

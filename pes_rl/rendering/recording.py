@@ -54,16 +54,17 @@ def record(policy: SavedPolicy, episode_seed: int = 0) -> Recording:
     Raises UserError where the environment cannot be made, or has neither a model nor pictures.
     """
     mujoco = import_mujoco()
-    from pes_rl.envs.gymnasium_engine import make_env
+    from pes_rl.envs.gymnasium_make import make_env
 
-    gymnasium_id = policy.environment["gymnasium_id"]
+    about = policy.environment
+    origin = about["gymnasium_id"], about.get("kwargs"), about.get("wrappers")
     with single_threaded_math():
-        if gymnasium_id is None:
+        if about["gymnasium_id"] is None:
             return _record_brax(policy, episode_seed)
-        with contextlib.closing(make_env(gymnasium_id)) as env:
+        with contextlib.closing(make_env(*origin)) as env:
             if isinstance(getattr(env.unwrapped, "model", None), mujoco.MjModel):
                 return _record_poses(policy, env, episode_seed)
-        with contextlib.closing(make_env(gymnasium_id, render_mode="rgb_array")) as env:
+        with contextlib.closing(make_env(*origin, render_mode="rgb_array")) as env:
             return _record_images(policy, env, episode_seed)
 
 

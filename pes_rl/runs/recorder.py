@@ -162,11 +162,13 @@ class Recorder:
                 "engine": config.engine,
                 "backend": config.backend,
                 "horizon": config.episode_length,
+                "kwargs": dict(environment.kwargs),
+                "wrappers": environment.wrappers,
             },
             {
                 "env_steps": trainer.env_steps,
                 "episode_return": self.last if self._scored == trainer.updates else None,
             },
-            trainer.observation_shape,
+            trainer.observation,
             trainer.action_shape,
         )

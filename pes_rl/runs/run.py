@@ -82,6 +82,7 @@ def train_from_config(
     """
     with stop_signals() as stop, training_math(), contextlib.ExitStack() as held:
         trainer = make(config, processes)
+        held.callback(trainer.close)
         if processes.agreed(stop):
             leave_if(stop)
 
@@ -138,6 +139,7 @@ def resume(
         opened = processes.decide(open_run)
         path, config = Path(opened["path"]), _config_from(opened["config"])
         trainer = make(config, processes)
+        held.callback(trainer.close)
         arrays = processes.share(found[0].arrays if found else None)
         trainer.restore(unflatten(trainer.state(), arrays))
         if found:

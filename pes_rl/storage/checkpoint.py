@@ -28,6 +28,7 @@ from pes_rl.storage.run_folder import CHECKPOINTS, versions
 
 SCHEMA = 4  # 2: pairs carry their numbers; 3: one form on host and device; 4: credit, average
 _ARRAYS, _META, _MANIFEST = "arrays.safetensors", "meta.json", "manifest.json"
+_OPAQUE = "opaque"  # as simulators call saved environments
 # While a checkpoint of the same env_steps is replaced, the one it replaces is still there as .old.
 _NAME = re.compile(r"(\d{12,})(\.old)?")
 
@@ -57,6 +58,8 @@ def flatten(tree: Any) -> dict[str, np.ndarray]:
 def unflatten(template: Any, arrays: dict[str, np.ndarray]) -> Any:
     """``arrays`` in the structure of ``template``, whose leaves give shapes and dtypes.
 
+    The rows of an array called ``opaque`` may have another length: these are saved environments.
+
     Leaves become NumPy arrays, or Python numbers where the template has those. Raises UserError
     naming the first leaf that is missing, left over, or of another shape or dtype.
     """
@@ -67,7 +70,8 @@ def unflatten(template: Any, arrays: dict[str, np.ndarray]) -> Any:
     for name, leaf in expected.items():
         # Descriptions such as jax.ShapeDtypeStruct serve as well as arrays.
         spec = leaf if hasattr(leaf, "shape") and hasattr(leaf, "dtype") else np.asarray(leaf)
-        want, got = (f"{x.dtype}{list(x.shape)}" for x in (spec, arrays[name]))
+        parts = slice(-1) if name.split("/")[-1] == _OPAQUE else slice(None)
+        want, got = (f"{x.dtype}{list(x.shape[parts])}" for x in (spec, arrays[name]))
         if want != got:
             raise UserError(
                 f"the checkpoint does not fit this configuration: '{name}' is {got}, not {want}"

@@ -1,8 +1,9 @@
 """A saved policy as an ONNX graph: normaliser, network and clipping (or argmax) in one file.
 
-Input ``observation`` float32 [n, O], flattened; output ``action`` float32 [n, A] or int64 [n]. A
-GRU also takes ``state`` float32 [n, H], zeros where an episode starts, and returns ``next_state``.
-The graph computes in float32 throughout; the policy itself normalises in float64.
+Input ``observation`` float32 [n, O], flattened; output ``action`` float32 [n, A], or whole numbers
+int64 [n] or [n, A]. A GRU also takes ``state`` float32 [n, H], zeros where an episode starts, and
+returns ``next_state``. The graph computes in float32 throughout; the policy itself normalises in
+float64.
 """
 
 from __future__ import annotations
@@ -35,11 +36,12 @@ def export_onnx(
         raise UserError(
             "to_onnx needs the onnx package: pip install -c constraints.txt '.[onnx]'"
         ) from error
-    parts = [_normalizer(normalizer), policy.onnx(policy.unpack(theta)), _clipping(action)]
+    parts = [_normalizer(normalizer), policy.onnx(policy.unpack(theta)), _actions(action)]
     lines = [line for part, _ in parts for line in part]
     size, H = policy.observation_size, policy.state_size
     state, next_state = (f", float[n, {H}] {name}" * (H > 0) for name in ("state", "next_state"))
-    kind = "int64[n]" if action.kind == "discrete" else f"float[n, {action.size}]"
+    number = "int64" if np.issubdtype(action.dtype, np.integer) else "float"
+    kind = f"{number}[{', '.join(map(str, ('n', *action.shape)))}]"
     model = parser.parse_model(
         '<ir_version: 8, opset_import: ["" : 17]>\n'  # ONNX Runtime 1.12 and later
         f"policy (float[n, {size}] observation{state}) => ({kind} action{next_state})\n"
@@ -66,10 +68,32 @@ def _normalizer(normalizer: Normalizer | None) -> Graph:
     return Graph(lines, {"shift": shift, "scale": scale, **limits})
 
 
-def _clipping(action: ActionSpec) -> Graph:
+def _actions(action: ActionSpec) -> Graph:
     if action.kind == "discrete":
         lines = ["choice = ArgMax <axis = -1, keepdims = 0> (output)"]
         lines.append("action = Add (choice, start)")
         return Graph(lines, {"start": np.array(action.start)})
-    lines = ["above = Max (output, low)", "action = Min (above, high)"]
-    return Graph(lines, {"low": np.array(action.low), "high": np.array(action.high)})
+    if action.kind == "multi-discrete":
+        return _choices(action)
+    if action.kind == "multi-binary":
+        lines = ["positive = Greater (output, zero)", "action = Cast <to = 7> (positive)"]
+        return Graph(lines, {"zero": np.array(0.0)})
+    low, high = action.bounds
+    lines = ["above = Max (stretched, low)", "action = Min (above, high)"]
+    if action.stretching is None:
+        return Graph(["stretched = Identity (output)", *lines], {"low": low, "high": high})
+    half, middle = action.stretching
+    first = ["scaled_output = Mul (output, half)", "stretched = Add (scaled_output, middle)"]
+    arrays = {"half": half, "middle": middle, "low": low, "high": high}
+    return Graph([*first, *lines], arrays)
+
+
+def _choices(action: ActionSpec) -> Graph:
+    """The largest of each group of outputs."""
+    numbers = range(len(action.choices))
+    parts = ", ".join(f"part{i}" for i in numbers)
+    lines = [f"{parts} = Split <axis = -1> (output, choices)"]
+    lines += [f"best{i} = ArgMax <axis = -1, keepdims = 1> (part{i})" for i in numbers]
+    lines.append(f"best = Concat <axis = -1> ({', '.join(f'best{i}' for i in numbers)})")
+    lines.append("action = Add (best, start)")
+    return Graph(lines, {"choices": np.array(action.choices), "start": np.array(action.start)})

@@ -25,6 +25,7 @@ from pes_rl.errors import UserError
 from pes_rl.policies import Policy, kind_of, policy_class
 from pes_rl.policies.action import ActionSpec
 from pes_rl.policies.normalizer import Normalizer
+from pes_rl.policies.observation import ObservationSpec, array_of
 from pes_rl.storage.files import plain, write_bytes_atomic
 from pes_rl.storage.run_folder import BEST_POLICY, LAST_POLICY, is_run, suggest_run, versions
 from pes_rl.storage.saved_policy import SavedPolicy
@@ -42,12 +43,12 @@ def save_policy(
     action: ActionSpec,
     env: Mapping[str, Any],
     scores: Mapping[str, Any],
-    observation_shape: tuple[int, ...] | None = None,
+    observation: ObservationSpec | None = None,
     action_shape: tuple[int, ...] | None = None,
 ) -> None:
     """Write (or replace at one stroke) the artifact in ``folder``; ``theta`` is [P].
 
-    The shapes are those of the environment's spaces where they are not flat.
+    The observation space and the actions' shape are flat where they are not given.
     Raises UserError when the disk refuses; a policy that was there before is then still there.
     """
     from safetensors.numpy import save
@@ -65,8 +66,15 @@ def save_policy(
     description = {
         "schema": SCHEMA,
         "policy": {"kind": kind_of(policy), **asdict(policy)},
-        "action": {"kind": action.kind, "size": action.size, "start": action.start},
-        "shapes": {"observation": observation_shape, "action": action_shape},
+        "action": {
+            "kind": action.kind,
+            "size": action.size,
+            "shape": action.shape if action_shape is None else action_shape,
+            "start": action.start,
+            "choices": action.choices,
+            "mapping": action.mapping,
+        },
+        "observation": (observation or array_of((policy.observation_size,))).describe(),
         "environment": dict(env),
         "scores": dict(scores),
         # Of packages alone: a policy is handed on, and tells nothing of the machine it came from.
@@ -113,10 +121,15 @@ def _shape(given: Sequence[int] | None, size: int) -> tuple[int, ...]:
     return shape
 
 
+def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    """JSON's lists as the tuples that they were."""
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+
+
 def _build(folder: Path, description: dict[str, Any], arrays: dict[str, np.ndarray]) -> SavedPolicy:
     fields: dict[str, Any] = dict(description["policy"])
     make: Callable[..., Policy] = policy_class(fields.pop("kind"))
-    policy = make(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+    policy = make(**_tuples(fields))
     size, expected = policy.observation_size, {"theta": (policy.num_params,)}
     if "normalizer/total" in arrays:
         expected |= {"normalizer/mean": (size,), "normalizer/m2": (size,)}
@@ -124,14 +137,21 @@ def _build(folder: Path, description: dict[str, Any], arrays: dict[str, np.ndarr
         if arrays[name].shape != shape:
             raise ValueError(f"{name} has shape {arrays[name].shape}, expected {shape}")
     low, high = (tuple(arrays[f"action/{end}"].tolist()) for end in ("low", "high"))
-    action = ActionSpec(low=low, high=high, **description["action"])
+    about = {"mapping": "clip", **_tuples(description["action"])}  # as it was before it had a name
+    shapes = description.get("shapes") or {}
+    shape = about.pop("shape", shapes.get("action"))
+    action = ActionSpec(low=low, high=high, **about)
     if action.size != policy.action_size:
         raise ValueError(f"{policy.action_size} outputs for {action.size} actions")
     normalizer = None
     if "normalizer/total" in arrays:
         count, mean, m2 = (arrays[f"normalizer/{field}"] for field in Normalizer._fields)
         normalizer = Normalizer(int(count), mean, m2)
-    shapes = description.get("shapes", {})
+    observation = array_of(_shape(shapes.get("observation"), size))
+    if "observation" in description:
+        observation = ObservationSpec.from_description(description["observation"])
+    if observation.size != size:
+        raise ValueError(f"{observation} does not hold {size} numbers")
     return SavedPolicy(
         policy,
         arrays["theta"],
@@ -141,8 +161,8 @@ def _build(folder: Path, description: dict[str, Any], arrays: dict[str, np.ndarr
         description["scores"],
         description["versions"],
         folder,
-        observation_shape=_shape(shapes.get("observation"), size),
-        action_shape=() if action.kind == "discrete" else _shape(shapes.get("action"), action.size),
+        observation=observation,
+        action_shape=_shape(shape, math.prod(action.shape)) if action.shape else (),
     )
 
 

@@ -14,6 +14,7 @@ from pes_rl.policies import Policy
 from pes_rl.policies.acting import act
 from pes_rl.policies.action import ActionSpec
 from pes_rl.policies.normalizer import Affine, Normalizer
+from pes_rl.policies.observation import ObservationSpec, array_of
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class SavedPolicy:
 
     ``environment`` has the keys the training run saved (``name``, ``gymnasium_id``, None where
     there is no official environment, ``engine``, ``backend``, ``horizon``), ``scores`` its
-    evaluation, ``versions`` the packages it was trained with. ``observation_shape`` and
-    ``action_shape`` are those of the environment's spaces, S and A below.
+    evaluation, ``versions`` the packages it was trained with. ``observation`` and ``action_shape``
+    are the environment's observation space and the shape A of its actions.
     """
 
     policy: Policy
@@ -34,7 +35,7 @@ class SavedPolicy:
     scores: dict[str, Any]
     versions: dict[str, Any]
     path: Path
-    observation_shape: tuple[int, ...]
+    observation: ObservationSpec
     action_shape: tuple[int, ...]
 
     @property
@@ -52,7 +53,7 @@ class SavedPolicy:
         return self.normalizer.affine() if self.normalizer else Affine.identity(size)
 
     def __call__(self, obs: Any) -> np.ndarray:
-        """Action for one observation [*S] or several [n, *S].
+        """Action for one observation or for n of them, stacked.
 
         Raises UserError for a policy with memory, whose state only ``predict`` hands back.
         """
@@ -71,19 +72,19 @@ class SavedPolicy:
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Action and new state for observations, called like Stable-Baselines3's ``predict``.
 
-        ``observation`` is [*S] or [n, *S], or flattened [O] or [n, O]. Actions are float32 [*A] or
-        [n, *A], clipped to the box, or int64 [] or [n]. ``state`` is None for a policy without
-        memory; otherwise pass back what the previous call returned ([H] or [n, H], None at first),
-        and in ``episode_start`` (bool, [n]) which rows begin an episode. The policy is
-        deterministic in any case. Raises UserError when an array has the wrong shape.
+        ``observation`` is as the environment gives it, a dict or tuple of arrays where it does so,
+        or flattened [O]; of n ones all arrays have n rows. Actions are [*A] or [n, *A]: float32
+        within the box, or whole numbers. ``state`` is None for a policy without memory; otherwise
+        pass back what the previous call returned ([H] or [n, H], None at first), and in
+        ``episode_start`` (bool, [n]) which rows begin an episode. The policy is deterministic in
+        any case. Raises UserError when an array has the wrong shape.
         """
         del deterministic
         obs, memory = self._flatten(observation), self.policy.state_size
         lead = obs.shape[:-1]
         hidden = self._hidden(state, episode_start, (*lead, memory))
         action, hidden = act(self.policy, self.action, self._weights, self._affine, obs, hidden)
-        dtype = np.int64 if self.action.kind == "discrete" else np.float32
-        action = np.asarray(action, dtype).reshape(lead + self.action_shape)
+        action = np.asarray(action, self.action.dtype).reshape(lead + self.action_shape)
         return action, hidden if memory else None
 
     def to_onnx(self, path: str | Path) -> None:
@@ -93,19 +94,14 @@ class SavedPolicy:
         export_onnx(self.policy, self.theta, self.normalizer, self.action, Path(path))
 
     def _flatten(self, observation: Any) -> np.ndarray:
-        """The observation as float64 [O] or [n, O]; UserError if its shape is another."""
-        shape, size = self.observation_shape, self.policy.observation_size
-        try:
-            obs = np.asarray(observation, np.float64)
-            got: Any = obs.shape
-            for one in (shape, (size,)):
-                lead = obs.ndim - len(one)
-                if lead in (0, 1) and got[lead:] == one:
-                    return obs.reshape(*got[:lead], size)
-        except (TypeError, ValueError):  # a dict or tuple of arrays, text
-            got = f"a {type(observation).__name__}, not an array of numbers"
-        several = f"({', '.join(map(str, ('n', *shape)))})"
-        raise UserError(f"wrong observation shape: expected {shape} or {several}, got {got}")
+        """The observation as float64 [O] or [n, O]; UserError if it is not of the space."""
+        problem: Exception | None = None
+        for space in (self.observation, array_of((self.policy.observation_size,))):
+            try:
+                return space.flatten(observation)
+            except (TypeError, ValueError) as error:  # text, ragged lists, other shapes
+                problem = problem or error
+        raise UserError(f"wrong observation: {problem}")
 
     def _hidden(self, state: Any, episode_start: Any, shape: tuple[int, ...]) -> np.ndarray:
         if state is None or not self.policy.state_size:

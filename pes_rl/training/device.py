@@ -26,6 +26,7 @@ from pes_rl.particles.paired import DTYPES
 from pes_rl.particles.scoring import make_scorer
 from pes_rl.policies import make_policy
 from pes_rl.policies.normalizer import Normalizer
+from pes_rl.policies.observation import array_of
 from pes_rl.training import memory
 from pes_rl.training.compilation import use_compilation_cache
 from pes_rl.training.credit import configured_spacing
@@ -66,8 +67,8 @@ class DeviceTrainer:
       updates_per_advance: updates of one ``advance``, the same throughout a run.
       num_shares: how many devices the pairs are spread over.
       exact_resume: True, a restored run continues bit for bit on the same devices.
-      observation_shape: None, observations are flat.
-      action_shape: None, actions are flat.
+      observation: the observation space, flat.
+      action_shape: shape of an action.
 
     Raises:
       UserError: the pairs cannot be spread evenly over the devices, or an update counts too many
@@ -75,8 +76,6 @@ class DeviceTrainer:
     """
 
     exact_resume = True
-    observation_shape: tuple[int, ...] | None = None
-    action_shape: tuple[int, ...] | None = None
 
     def __init__(
         self,
@@ -89,7 +88,7 @@ class DeviceTrainer:
         self.config = config
         # Before the devices are looked up: an engine may have settings to make.
         self.environment = environment or make_jax_environment(
-            config.env, config.engine, config.backend
+            config.environment, config.engine, config.backend
         )
         self.mesh = make_mesh() if mesh is None else mesh
         self.num_shares = self.mesh.size
@@ -99,7 +98,9 @@ class DeviceTrainer:
                 f"backend 'warp' runs on one device, not on {self.num_shares}; "
                 "set CUDA_VISIBLE_DEVICES=0, or use --backend jax"
             )
+        self.observation = array_of((self.environment.observation_size,))
         self.action = self.environment.action
+        self.action_shape = self.action.shape
         self.policy = make_policy(
             config.policy,
             self.environment.observation_size,
@@ -254,6 +255,9 @@ class DeviceTrainer:
         arrays = jax.tree.unflatten(jax.tree.structure(self.device_state), leaves)
         self.device_state = jax.tree.map(distribute, arrays, self._shardings)
         self.env_steps, self.updates = int(state.train.env_steps), int(state.updates)
+
+    def close(self) -> None:
+        """Nothing: what is on the devices goes with its last reference."""
 
 
 def make_advance(

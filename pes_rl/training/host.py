@@ -6,6 +6,7 @@ In several processes each steps its own consecutive pairs (`pes_rl.training.prog
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -14,9 +15,10 @@ import numpy as np
 from pes_rl import streams
 from pes_rl.config import Config
 from pes_rl.envs.make import available_threads, make_simulator
-from pes_rl.envs.simulator import Simulator
-from pes_rl.particles.crew import Crew, episode_rng, play
+from pes_rl.envs.simulator import OPAQUE, Simulator
+from pes_rl.particles.crew import episode_rng, play
 from pes_rl.particles.host import HostPopulation
+from pes_rl.particles.workers import RemoteSimulator, Workers, can_leave, make_crew, widened
 from pes_rl.policies import make_policy
 from pes_rl.policies.normalizer import Affine, Normalizer
 from pes_rl.training.credit import configured_spacing
@@ -25,7 +27,7 @@ from pes_rl.training.processes import ALONE, Processes
 from pes_rl.training.programs import check_share, make_programs
 from pes_rl.training.protocol import Evaluation, TrainerState
 
-MakeSimulator = Callable[[int, int], Simulator]
+MakeSimulator = Callable[[int, int], Simulator | RemoteSimulator]
 
 
 class HostTrainer:
@@ -57,28 +59,31 @@ class HostTrainer:
         share = check_share(config, processes)
         make = make_simulator or _configured(config)
         threads = config.num_threads or available_threads()
-        scorer = make(config.eval_episodes, threads)
-        self.config, self.num_shares = config, processes.size
-        self.action, self.exact_resume = scorer.action, scorer.exact
-        # Arrays of more than one dimension are flattened in training, not for a saved policy.
-        self.observation_shape = getattr(scorer, "observation_shape", None)
-        self.action_shape = getattr(scorer, "action_shape", None)
-        size = scorer.observation_size
-        self.policy = make_policy(
-            config.policy, size, self.action.size, config.hidden_sizes, config.activation
-        )
-        self._scorer = Crew(scorer, self.policy, config.eval_episodes)
-        self.population = HostPopulation(
-            make(2 * share, threads),
-            self.policy,
-            share,
-            config.seed,
-            observe=config.normalize_observations,
-            first_pair=processes.index * share,
-            spacing=configured_spacing(config),
-        )
-        self._processes, self._programs = processes, make_programs(config, size, processes)
-        self._begin(self._programs.init(self.policy.init(config.seed).astype(dtype)), 0)
+        with contextlib.ExitStack() as opened:
+            scorer = opened.enter_context(contextlib.closing(make(config.eval_episodes, threads)))
+            population = opened.enter_context(contextlib.closing(make(2 * share, threads)))
+            size = scorer.observation_size
+            self.config, self.num_shares = config, processes.size
+            self.action, self.exact_resume = scorer.action, scorer.exact
+            # What is flattened in training is not for a saved policy.
+            self.observation, self.action_shape = scorer.observation, scorer.action_shape
+            self.policy = make_policy(
+                config.policy, size, self.action.size, config.hidden_sizes, config.activation
+            )
+            self._scorer = make_crew(scorer, self.policy, config.eval_episodes)
+            self._remarks = scorer.remarks
+            self.population = HostPopulation(
+                population,
+                self.policy,
+                share,
+                config.seed,
+                observe=config.normalize_observations,
+                first_pair=processes.index * share,
+                spacing=configured_spacing(config),
+            )
+            self._processes, self._programs = processes, make_programs(config, size, processes)
+            self._begin(self._programs.init(self.policy.init(config.seed).astype(dtype)), 0)
+            self._opened = opened.pop_all()
 
     def _begin(self, state: Any, updates: int) -> None:
         self._state, self._asked = state, self._programs.ask(state)
@@ -96,6 +101,8 @@ class HostTrainer:
 
     def compile(self, note: Callable[[str], None]) -> None:
         """Compile what is not physics, by an update of nothing whose result is dropped."""
+        for remark in self._remarks:
+            note(remark)
         note("compiling the update")
         self._programs.turn(self._asked, self.population.blank())
 
@@ -119,8 +126,11 @@ class HostTrainer:
 
     def state(self) -> TrainerState:
         """A copy of everything the next update depends on; every process must call it."""
-        gather = self._processes.gather
-        population = {name: gather(rows) for name, rows in self.population.state().items()}
+        gather, own = self._processes.gather, self.population.state()
+        if OPAQUE in own:  # of one length in all processes
+            length = gather(np.array([own[OPAQUE].shape[1]])).max()
+            own[OPAQUE] = widened(own[OPAQUE], length)
+        population = {name: gather(rows) for name, rows in own.items()}
         return TrainerState(fetch(self._state), population, np.array(self.updates, np.int64))
 
     def restore(self, state: TrainerState) -> None:
@@ -136,7 +146,26 @@ class HostTrainer:
         self.population.restore({name: own(rows) for name, rows in state.population.items()})
         self._begin(self._programs.restore(train), int(state.updates))
 
+    def close(self) -> None:
+        """Give back what the environments hold; it is used no more."""
+        self._opened.close()
+
 
 def _configured(config: Config) -> MakeSimulator:
-    """What makes the simulators of the configured environment."""
-    return lambda particles, threads: make_simulator(config.env, config.engine, particles, threads)
+    """What makes the simulators of the configured environment.
+
+    Gymnasium's are spread over worker processes, except those that a script defines itself, which
+    no other process could import.
+    """
+    environment = config.environment
+    workers: list[Workers] = []
+
+    def make(particles: int, threads: int) -> Simulator | RemoteSimulator:
+        if config.engine != "gymnasium" or threads == 1 or not can_leave(environment):
+            return make_simulator(environment, config.engine, particles, threads)
+        if not workers:
+            most = max(config.num_particles, config.eval_episodes)
+            workers.append(Workers(min(threads, most), environment))
+        return RemoteSimulator(workers[0], particles)
+
+    return make

@@ -26,7 +26,6 @@ from pes_rl.runtime import one_xla_thread
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
-    from pes_rl.config import Config
 
 _HEARTBEAT_S = 45  # a process that is silent for so long is dead
 _LEAVE_S = 10
@@ -148,14 +147,6 @@ class Processes:
 
 
 ALONE = Processes()
-
-
-def check_engine(config: Config) -> None:
-    """Raise UserError unless the configured engine can be spread over processes."""
-    if config.engine == "gymnasium":
-        raise UserError(
-            "engine 'gymnasium' cannot be spread over processes; choose mujoco, brax or mjx"
-        )
 
 
 def _client() -> Any:

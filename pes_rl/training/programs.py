@@ -26,7 +26,7 @@ from pes_rl.estimators import Perturbation, Segment, members
 from pes_rl.particles.rollout import Rollout, Waypoints
 from pes_rl.policies.normalizer import Affine
 from pes_rl.training.placement import AXIS, complete, distribute, make_placement
-from pes_rl.training.processes import Processes, check_engine
+from pes_rl.training.processes import Processes
 from pes_rl.training.update import Row, TrainState, layout, make_update
 
 _PAIRS: Any = Spec(AXIS)
@@ -78,8 +78,6 @@ class Programs(NamedTuple):
 
 def check_share(config: Config, processes: Processes) -> int:
     """How many pairs each process has; UserError where they cannot be spread evenly."""
-    if processes.size > 1:
-        check_engine(config)
     if config.num_pairs % processes.size:
         nearest = max(1, config.num_pairs // processes.size) * processes.size
         raise UserError(

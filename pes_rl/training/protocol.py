@@ -11,6 +11,7 @@ from pes_rl.config import Config
 from pes_rl.policies import Policy
 from pes_rl.policies.action import ActionSpec
 from pes_rl.policies.normalizer import Normalizer
+from pes_rl.policies.observation import ObservationSpec
 
 if TYPE_CHECKING:  # it needs JAX, which takes a second to import
     from pes_rl.training.update import TrainState
@@ -44,8 +45,8 @@ class Trainer(Protocol):
       config: what was asked for.
       policy: the policy's description.
       action: the action space.
-      observation_shape: shape of the environment's observations, None if they are flat.
-      action_shape: likewise.
+      observation: the observation space.
+      action_shape: shape of the environment's actions.
       exact_resume: whether a restored run continues bit for bit.
       num_shares: in how many parts the pairs are, on devices or in processes; sums over them differ
         in their last bits if that does.
@@ -56,8 +57,8 @@ class Trainer(Protocol):
     config: Config
     policy: Policy
     action: ActionSpec
-    observation_shape: tuple[int, ...] | None
-    action_shape: tuple[int, ...] | None
+    observation: ObservationSpec
+    action_shape: tuple[int, ...]
     exact_resume: bool
     num_shares: int
     env_steps: int
@@ -95,4 +96,8 @@ class Trainer(Protocol):
 
     def restore(self, state: TrainerState) -> None:
         """Continue from what `state` returned."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the environments hold; it is used no more."""
         ...

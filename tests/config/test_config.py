@@ -285,7 +285,7 @@ def test_the_table_is_gymnasiums():
     for task in OFFICIAL.values():
         spec = gymnasium.registry[task.gymnasium_id]
         assert spec.max_episode_steps == task.horizon
-        assert resolve(task.gymnasium_id) is resolve(task.name) is task
+        assert resolve(task.gymnasium_id) == resolve(task.name) == task
         if task.name in ("Reacher", "InvertedPendulum", "InvertedDoublePendulum"):
             assert spec.reward_threshold == task.threshold
 

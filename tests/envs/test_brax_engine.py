@@ -36,7 +36,7 @@ class Jitted:
     """An environment's functions of one particle, compiled once for this file."""
 
     def __init__(self, name: str, backend: str):
-        self.environment = make_jax_environment(name, "brax", backend)
+        self.environment = make_jax_environment(resolve(name), "brax", backend)
         self.reset, self.step = jax.jit(self.environment.reset), jax.jit(self.environment.step)
 
 
@@ -86,7 +86,7 @@ def test_other_environments_step_as_brax_does(name):
 
 def check_shapes(name: str, backend: str) -> JaxEnvironment:
     """A trace of reset and step: sizes of the table, and a state that keeps its shapes."""
-    environment = make_jax_environment(name, "brax", backend)
+    environment = make_jax_environment(resolve(name), "brax", backend)
     state, observation = jax.eval_shape(environment.reset, jax.random.key(0))
     action = jax.ShapeDtypeStruct((environment.action.size,), np.float32)
     after, out = jax.eval_shape(environment.step, state, action)

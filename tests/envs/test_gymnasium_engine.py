@@ -53,8 +53,7 @@ def test_cart_pole_is_learned(tmp_path):
     returns = [row[EVAL[0]] for row in rows(tmp_path / "run") if EVAL[0] in row]
     assert np.mean(returns[-5:]) > 300
     mark = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert mark == {"exact_resume": False}
-    # The official environment has the time limit that the engine takes off.
+    assert mark == {"exact_resume": True}
     result = pes_rl.evaluate(tmp_path / "run", episodes=5)
     assert result["environment"] == "CartPole-v1" and 300 < result["episode_return_mean"] <= 500
 
@@ -94,11 +93,9 @@ def test_an_environment_without_a_time_limit(endless, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("env", "words"),
     [
-        ("FrozenLake-v1", "observation space Discrete(16)"),
-        ("Blackjack-v1", "only Box is supported"),
         ("NoSuchThing-v1", "unknown environment"),
         ("CartPole-v9", "did you mean 'CartPole-v1'?"),
-        ("no_such_module:Thing-v0", "cannot import 'no_such_module'"),
+        ("no_such_module:Thing-v0", "there is no module 'no_such_module'"),
         ("HalfCheetah-v4", "keep 'HalfCheetah-v4' with --engine gymnasium"),
         ("HalfCheetah-v3 --engine gymnasium", "cannot make environment 'HalfCheetah-v3'"),
     ],

@@ -13,7 +13,7 @@ from pes_rl.config import build_config
 from pes_rl.envs.make import make_jax_environment
 from pes_rl.envs.mjx_engine import PARITY, MjxTask
 from pes_rl.envs.mujoco_engine import MujocoSimulator
-from pes_rl.envs.registry import OFFICIAL
+from pes_rl.envs.registry import OFFICIAL, resolve
 from pes_rl.envs.simulator import Transition
 from pes_rl.envs.tasks import TASKS
 from pes_rl.errors import UserError
@@ -88,7 +88,7 @@ def test_mjx_steps_as_the_c_engine(name):
 
 def test_halfcheetah_in_production_precision():
     """Float32: resets are the task's own, and three steps are the C engine's to 1e-4."""
-    environment = make_jax_environment("HalfCheetah", "mjx")
+    environment = make_jax_environment(resolve("HalfCheetah"), "mjx")
     keys = jax.random.split(jax.random.key(0), 64)
     state, observation = jax.jit(jax.vmap(environment.reset))(keys)
     assert observation.dtype == jnp.float32
@@ -180,7 +180,7 @@ def test_warp_says_what_is_missing(device, words, monkeypatch):
     monkeypatch.setattr("pes_rl.envs.mjx_warp.find_spec", lambda name: None)
     monkeypatch.setattr("jax.default_backend", lambda: device)
     with pytest.raises(UserError) as caught:
-        make_jax_environment("HalfCheetah", "mjx", "warp")
+        make_jax_environment(resolve("HalfCheetah"), "mjx", "warp")
     assert words in str(caught.value) and "--backend jax" in str(caught.value)
 
 

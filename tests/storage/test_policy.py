@@ -15,6 +15,7 @@ from pes_rl.policies import make_policy
 from pes_rl.policies.acting import act
 from pes_rl.policies.action import ActionSpec
 from pes_rl.policies.normalizer import Normalizer
+from pes_rl.policies.observation import array_of
 from pes_rl.storage import policy as policy_io
 from pes_rl.storage.policy import load_policy, save_policy
 
@@ -154,32 +155,30 @@ def test_a_wrong_observation_shape_names_both(tmp_path, shape):
     save(tmp_path)
     with pytest.raises(UserError) as error:
         load_policy(tmp_path).predict(np.zeros(shape))
-    assert str(error.value) == (
-        f"wrong observation shape: expected ({OBS},) or (n, {OBS}), got {shape}"
-    )
+    expected = f"wrong observation: expected shape ({OBS},), got shape {shape}"
+    assert str(error.value) == expected
 
 
 @pytest.mark.parametrize("observation", [{"image": np.zeros(OBS)}, ([1.0], [1.0, 2.0]), "text"])
 def test_observations_that_are_no_array_are_refused(tmp_path, observation):
     save(tmp_path)
-    kind = type(observation).__name__
-    with pytest.raises(UserError, match=f"got a {kind}, not an array of numbers"):
+    with pytest.raises(UserError, match="wrong observation: "):
         load_policy(tmp_path).predict(observation)
 
 
 def test_shapes_of_spaces(tmp_path):
     policy, theta = make("linear", 6, 4)
     box = ActionSpec("box", 4, (-9.0,) * 4, (9.0,) * 4)
-    save_policy(tmp_path, policy, theta, None, box, ENV, {}, (3, 2), (2, 2))
+    save_policy(tmp_path, policy, theta, None, box, ENV, {}, array_of((3, 2)), (2, 2))
     loaded = load_policy(tmp_path)
     obs = np.random.default_rng(0).standard_normal((5, 3, 2))
     actions = loaded(obs)
     assert (actions.shape, loaded(obs[0]).shape) == ((5, 2, 2), (2, 2))
     assert np.array_equal(loaded(obs.reshape(5, 6)), actions)
     for shape in [(2, 3), (2, 2), (5, 2, 3), (1, 5, 3, 2)]:
-        with pytest.raises(UserError, match=r"expected \(3, 2\) or \(n, 3, 2\), got"):
+        with pytest.raises(UserError, match=r"expected shape \(3, 2\), got"):
             loaded(np.zeros(shape))
-    save_policy(tmp_path, policy, theta, None, box, ENV, {}, (3, 3))
+    save_policy(tmp_path, policy, theta, None, box, ENV, {}, array_of((3, 3)))
     with pytest.raises(UserError, match=r"shape \(3, 3\) does not hold 6 numbers; copy it again"):
         load_policy(tmp_path)
 

@@ -1,0 +1,95 @@
+"""What can be known of other people's environments: by an id, or by the code that makes them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import gymnasium
+
+from pes_rl.envs.gymnasium_make import attribute_or_none, registered, time_limit, wrapped
+from pes_rl.errors import UserError
+
+if TYPE_CHECKING:
+    from pes_rl.envs.jax_environment import JaxEnvironment
+
+JAX_SUITES = ("playground", "gymnax")
+
+
+class Found(NamedTuple):
+    """What `pes_rl.envs.registry.Environment` has after the name, in its order."""
+
+    gymnasium_id: str | None
+    engines: tuple[str, ...]
+    horizon: int | None
+    observation_size: int | None = None
+    action_size: int | None = None
+    threshold: float | None = None
+
+
+def look_up(name: str, kwargs: Mapping[str, Any], wrappers: str | None) -> Found | None:
+    """What is known of the environment called ``name``; None if there is none.
+
+    An id of Gymnasium's says it by its registration; anything else is made to be looked at.
+    """
+    if name.partition("/")[0] in JAX_SUITES:
+        return _look(name, json.dumps(kwargs), wrappers, None)
+    if registered(name):
+        spec = gymnasium.registry[name.rpartition(":")[2]]
+        limit = kwargs.get("max_episode_steps", spec.max_episode_steps)
+        return Found(name, ("gymnasium",), limit, threshold=spec.reward_threshold)
+    if (thing := attribute_or_none(name)) is None:
+        return None
+    return _look(name, json.dumps(kwargs), wrappers, thing)
+
+
+@functools.lru_cache(maxsize=64)
+def _look(name: str, kwargs: str, wrappers: str | None, thing: Any) -> Found:
+    """Make the environment once and see; ``thing`` is what makes it, or None in a suite."""
+    given = json.loads(kwargs)
+    made = _made(name, given, thing)
+    if isinstance(made, gymnasium.Env):
+        with contextlib.closing(wrapped(made, name, wrappers)) as env:
+            threshold = env.spec.reward_threshold if env.spec else None
+            return Found(name, ("gymnasium",), time_limit(env), threshold=threshold)
+    from pes_rl.envs.jax_environment import JaxEnvironment
+
+    if isinstance(made, JaxEnvironment):
+        sizes = made.observation_size, made.action.size
+        return Found(None, ("jax",), made.horizon, *sizes)
+    kind = type(made).__name__
+    raise UserError(
+        f"environment {name!r} is a {kind}; give a class or function that returns a gymnasium.Env, "
+        "or a pes_rl.envs.jax_environment.JaxEnvironment"
+    )
+
+
+def _made(name: str, kwargs: Mapping[str, Any], thing: Any) -> Any:
+    suite, _, rest = name.partition("/")
+    if suite == "playground":
+        from pes_rl.envs.playground_engine import playground_environment
+
+        return playground_environment(rest, kwargs)
+    if suite == "gymnax":
+        from pes_rl.envs.gymnax_engine import gymnax_environment
+
+        return gymnax_environment(rest, kwargs)
+    if not callable(thing):
+        if kwargs:
+            raise UserError(f"environment {name!r} takes no env_kwargs, it is no function")
+        return thing
+    try:
+        return thing(**kwargs)
+    except TypeError as error:
+        if not kwargs and "missing" not in str(error):
+            raise
+        raise UserError(f"cannot make environment {name!r}: {error}") from error
+
+
+def foreign_jax_environment(name: str, kwargs: Mapping[str, Any]) -> JaxEnvironment:
+    """The JAX environment called ``name``: of a suite, or of a user's own."""
+    thing = None if name.partition("/")[0] in JAX_SUITES else attribute_or_none(name)
+    return _made(name, kwargs, thing)

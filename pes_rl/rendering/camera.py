@@ -4,13 +4,17 @@
 # pyright: reportAttributeAccessIssue=false
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pes_rl.errors import UserError, suggest
-from pes_rl.rendering.geometry import VISIBLE_GROUPS, boxes, smooth
+from pes_rl.rendering.geometry import around, boxes, shapes_of, smooth
+
+if TYPE_CHECKING:
+    from pes_rl.rendering.recording import Recording
 
 _AZIMUTH = 90.0  # looking along +y, so that a walker moves to the right
 _LEAST_ELEVATION, _MORE_ELEVATION = 14.0, 45.0  # degrees above the horizon
@@ -62,44 +66,39 @@ def find_camera(model: Any, name: str | None) -> int:
     raise UserError(f"unknown camera {name!r}{hint}, or leave --camera out")
 
 
-def plan_shot(
-    model: Any, qpos: np.ndarray, dt: float, aspect: float, camera: str | None = None
-) -> Shot:
-    """Frame the episode ``qpos`` [F, nq] in pictures of ``aspect`` (width / height).
+def plan_shot(recording: Recording, aspect: float, camera: str | None = None) -> Shot:
+    """Frame an episode of F frames in pictures of ``aspect`` (width / height).
 
     A body that travels is followed, smoothly and at a constant height. Otherwise the camera stands
     still and shows all the room the body uses, with what is built around it.
     Raises UserError when the model has no ``camera`` of that name.
     """
+    model, count = recording.model, len(recording.qpos)
     index = find_camera(model, camera)
-    moving, still = _parts(model)
-    steps = np.unique(np.linspace(0, len(qpos) - 1, min(len(qpos), _SAMPLES)).round().astype(int))
-    low, high = _room(model, qpos[steps], moving)
-    around = _room(model, qpos[:1], still) if len(still) else None
-    if _travels(low, high, around):
-        path = smooth((low + high) / 2, _SMOOTH_SECONDS / (dt * max(1, len(qpos) / len(steps))))
+    steps = np.unique(np.linspace(0, count - 1, min(count, _SAMPLES)).round().astype(int))
+    low, high, room = _rooms(recording, steps)
+    if _travels(low, high, room):
+        path = smooth((low + high) / 2, _SMOOTH_SECONDS / (recording.dt * count / len(steps)))
         bottom, top = np.percentile(low[:, 2], 5), np.percentile(high[:, 2], 95)
         path[:, 2] = (bottom + top) / 2
-        frames = np.arange(len(qpos))
+        frames = np.arange(count)
         lookat = np.stack([np.interp(frames, steps, path[:, i]) for i in range(3)], axis=1)
         size = np.array([*np.percentile(high - low, 90, axis=0)[:2], top - bottom])
         margin = 1.45
     else:
         first, last = low.min(0), high.max(0)
-        if around is not None:
-            first, last = np.minimum(first, around[0][0]), np.maximum(last, around[1][0])
-        lookat = np.tile((first + last) / 2, (len(qpos), 1))
+        if room is not None:
+            first, last = np.minimum(first, room[0]), np.maximum(last, room[1])
+        lookat = np.tile((first + last) / 2, (count, 1))
         size, margin = last - first, 1.2
     elevation, distance = _stand(size, aspect, model.vis.global_.fovy)
     return Shot(lookat, margin * distance, -elevation, index)
 
 
-def _travels(
-    low: np.ndarray, high: np.ndarray, around: tuple[np.ndarray, np.ndarray] | None
-) -> bool:
-    """Whether the box from ``low`` to ``high`` [F, 3] goes far, and out of what is around it."""
+def _travels(low: np.ndarray, high: np.ndarray, room: np.ndarray | None) -> bool:
+    """Whether the box from ``low`` to ``high`` [F, 3] goes far, and out of the room around it."""
     path = (low + high)[:, :2] / 2
-    if around is not None and np.all((path >= around[0][0, :2]) & (path <= around[1][0, :2])):
+    if room is not None and np.all((path >= room[0, :2]) & (path <= room[1, :2])):
         return False
     return bool(np.ptp(path, axis=0).max() > _TRAVEL * np.median(high - low, axis=0).max())
 
@@ -115,27 +114,31 @@ def _stand(size: np.ndarray, aspect: float, fovy: float) -> tuple[float, float]:
     return elevation, seen / 2 / np.tan(np.radians(fovy) / 2) + nearer
 
 
-def _parts(model: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Geoms that are drawn, planes aside: those that move, and those that do not."""
+def _rooms(
+    recording: Recording, steps: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Lowest and highest corner [F, 3] of what moves, at ``steps``; those [2, 3] of what does not.
+
+    Where nothing moves, what stands still is given in its place.
+    """
     import mujoco
 
-    fixed = model.body_weldid[model.geom_bodyid] == 0
-    shown = (model.geom_type != mujoco.mjtGeom.mjGEOM_PLANE) & np.isin(
-        model.geom_group, VISIBLE_GROUPS
-    )
-    moving, still = np.flatnonzero(~fixed & shown), np.flatnonzero(fixed & shown)
-    return (moving, still) if len(moving) else (still, moving)
-
-
-def _room(model: Any, qpos: np.ndarray, geoms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest corner [F, 3] of the box around ``geoms`` in each pose."""
-    import mujoco
-
-    data = mujoco.MjData(model)
-    low, high = np.zeros((len(qpos), 3)), np.zeros((len(qpos), 3))
-    for frame, pose in enumerate(qpos if len(geoms) else ()):
-        data.qpos[:] = pose
+    model = copy.copy(recording.model)
+    data, shapes = mujoco.MjData(model), shapes_of(recording)
+    moving, still = (np.flatnonzero(shapes.solid & m) for m in (shapes.moves, ~shapes.moves))
+    if not len(moving):
+        moving, still = still, moving
+    corners = np.zeros((len(steps), 2, 3))
+    for corner, frame in zip(corners, steps, strict=True):
+        recording.pose(frame, model, data)
         mujoco.mj_kinematics(model, data)
-        corners = boxes(model, data, geoms)
-        low[frame], high[frame] = corners[:, 0].min(0), corners[:, 1].max(0)
-    return low, high
+        if len(moving):
+            corner[:] = _hull(boxes(shapes, data, moving))
+    low, high = corners[:, 0], corners[:, 1]
+    shown = around(boxes(shapes, data, still), shapes.site[still], low.min(0), high.max(0))
+    return low, high, _hull(shown) if len(shown) else None
+
+
+def _hull(corners: np.ndarray) -> np.ndarray:
+    """Lowest and highest corner [2, 3] of all of ``corners`` [G, 2, 3]."""
+    return np.stack([corners[:, 0].min(0), corners[:, 1].max(0)])

@@ -77,8 +77,7 @@ def _data(recording: Recording) -> dict[str, Any]:
         "rewards": pack(rewards, "<f8"),
     }
     if recording.model is not None:
-        scene = describe_scene(recording.model, recording.qpos, recording.dt)
-        return data | {"scene": scene}
+        return data | {"scene": describe_scene(recording)}
     if recording.images is None:
         raise ValueError("a recording has a model or images")
     return data | {"photos": _photos(recording.images)}

@@ -47,7 +47,7 @@ def watch(path: str | Path, *, episode_seed: int = 0, camera: str | None = None)
     recording = record(load_policy(path), episode_seed)
     if recording.model is None:
         raise UserError(f"--live shows MuJoCo models, and {recording.title} has none; use --out")
-    shot = plan_shot(recording.model, recording.qpos, recording.dt, 4 / 3, camera)
+    shot = plan_shot(recording, 4 / 3, camera)
     _show(recording, shot)
     return recording.details
 
@@ -55,7 +55,7 @@ def watch(path: str | Path, *, episode_seed: int = 0, camera: str | None = None)
 def _show(recording: Recording, shot: Shot) -> None:
     import mujoco
 
-    model = restyled(recording.model)
+    model = restyled(recording.model, shot.distance, endless=True)
     data = mujoco.MjData(model)
     with _window(model, data) as viewer:
         _point(viewer.cam, shot)
@@ -65,7 +65,7 @@ def _show(recording: Recording, shot: Shot) -> None:
                 if not viewer.is_running():
                     return
                 with viewer.lock():
-                    data.qpos[:], data.qvel[:] = recording.qpos[frame], recording.qvel[frame]
+                    recording.pose(frame, model, data)
                     mujoco.mj_forward(model, data)
                     if shot.camera < 0:
                         viewer.cam.lookat[:] = shot.lookat[frame]

@@ -35,7 +35,7 @@ def pictures(
         for frame in frames:
             yield np.asarray(recording.images[frame])
         return
-    shot = plan_shot(recording.model, recording.qpos, recording.dt, width / height, camera)
+    shot = plan_shot(recording, width / height, camera)
     with _Studio(recording, shot, width, height) as studio:
         for frame in frames:
             yield studio.draw(frame)
@@ -75,7 +75,7 @@ class _Studio(contextlib.AbstractContextManager):
         import mujoco
 
         model, data, scene = self._model, self._data, self._scene
-        data.qpos[:], data.qvel[:] = self._recording.qpos[frame], self._recording.qvel[frame]
+        self._recording.pose(frame, model, data)
         mujoco.mj_forward(model, data)
         view, category = self._shot.at(frame), mujoco.mjtCatBit.mjCAT_ALL.value
         mujoco.mjv_updateScene(model, data, self._option, None, view, category, scene)

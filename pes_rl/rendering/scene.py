@@ -9,38 +9,40 @@ pose per frame, everything welded to the world none.
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
-from typing import Any
+import copy
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from pes_rl.rendering.framing import Motion, first_view
-from pes_rl.rendering.geometry import VISIBLE_GROUPS, boxes, smooth
+from pes_rl.rendering.geometry import Shapes, around, boxes, places, shapes_of, smooth
+from pes_rl.rendering.meshes import field_surface, mesh_surface
 
-_FIELD_POINTS = 128  # height fields are thinned to at most this many points a side
+if TYPE_CHECKING:
+    from pes_rl.rendering.recording import Recording
+
 _FOLLOW_SECONDS = 0.5  # the camera follows the mass centre, averaged over this time
-_UNSET_RGBA = (0.5, 0.5, 0.5, 1.0)  # MuJoCo's default, which a material overrides
 
 
-def describe_scene(model: Any, qpos: np.ndarray, dt: float) -> dict[str, Any]:
-    """The episode ``qpos`` [F, nq] of a ``mujoco.MjModel`` as plain JSON values.
+def describe_scene(recording: Recording) -> dict[str, Any]:
+    """An episode of F frames as plain JSON values.
 
     Keys: ``geoms`` (type, size, color, body or -1, pos, quat as w x y z, mesh where it has one),
     ``meshes`` (vertices, normals, faces), ``poses`` (float32 [F, bodies, 7]: position, then
     quaternion w x y z), ``track`` (float32 [F, 3], what the camera follows), ``view``
     (see ``first_view``) and ``notes`` (what is not drawn). Arrays are base64, see ``pack``.
-    Frames that are not finite repeat the one before.
+    Sites are among the geoms, as the model's own are; a shape that moves in its body is a body to
+    the page. Frames that are not finite repeat the one before.
     """
     import mujoco
 
-    frames = _forward_fill(np.asarray(qpos, np.float64), model.qpos0)
+    model, shapes = copy.copy(recording.model), shapes_of(recording)
     data = mujoco.MjData(model)
-    drawn = np.array([g for g in range(model.ngeom) if _is_drawn(model, g)], int)
-    moves = model.body_weldid[model.geom_bodyid[drawn]] != 0
-    bodies = sorted({int(body) for body in model.geom_bodyid[drawn[moves]]})
-    poses, motion = _unroll(model, data, frames, bodies, drawn[moves], drawn[~moves], dt)
+    movers = _movers(shapes)
+    poses, motion = _unroll(recording, model, data, shapes, movers)
     meshes: dict[tuple[str, int], int] = {}
-    geoms = [_geom(model, data, int(g), bodies, meshes) for g in drawn]
+    drawn = np.flatnonzero(shapes.visible)
+    geoms = [_geom(model, data, shapes, int(shape), movers, meshes) for shape in drawn]
     return {
         "geoms": geoms,
         "meshes": [_pack_mesh(model, *key) for key in meshes],
@@ -56,52 +58,79 @@ def pack(values: np.ndarray, dtype: Any = "<f4") -> str:
     return base64.b64encode(np.ascontiguousarray(values, np.dtype(dtype)).tobytes()).decode()
 
 
-def _forward_fill(frames: np.ndarray, first: np.ndarray) -> np.ndarray:
-    finite = np.isfinite(frames).all(axis=1)
-    if finite.all():
-        return frames
-    last = np.maximum.accumulate(np.where(finite, np.arange(len(frames)), -1))
-    return np.where((last >= 0)[:, None], frames[last], first)
+class _Movers(NamedTuple):
+    """What has a pose in every frame, in this order."""
+
+    bodies: list[int]
+    shapes: list[int]  # those that move in their bodies
+
+
+def _movers(shapes: Shapes) -> _Movers:
+    seen = shapes.visible & shapes.moves
+    bodies = set(shapes.body[seen & ~shapes.loose].tolist())
+    return _Movers(sorted(bodies), np.flatnonzero(seen & shapes.loose).tolist())
+
+
+def _frames(recording: Recording) -> np.ndarray:
+    """Which frame is shown at each frame: itself, or the last finite one before it, or -1."""
+    parts = (recording.qpos, recording.mocap_pos, recording.mocap_quat)
+    finite = [np.isfinite(part).reshape(len(part), -1).all(axis=1) for part in parts]
+    frames = np.arange(len(recording.qpos))
+    return np.maximum.accumulate(np.where(np.all(finite, axis=0), frames, -1))
 
 
 def _unroll(
-    model: Any,
-    data: Any,
-    frames: np.ndarray,
-    bodies: Sequence[int],
-    moving: np.ndarray,
-    still: np.ndarray,
-    dt: float,
+    recording: Recording, model: Any, data: Any, shapes: Shapes, movers: _Movers
 ) -> tuple[np.ndarray, Motion]:
-    """Poses [F, bodies, 7], and how geoms ``moving`` move past geoms ``still``."""
+    """Poses [F, movers, 7], and how shapes move past those that stand still."""
     import mujoco
 
     tree = _main_tree(model)
     mass = model.body_mass[tree]
     weights = mass / mass.sum() if mass.sum() > 0 else np.full(len(tree), 1 / max(len(tree), 1))
-    moving, still = (g[model.geom_type[g] != mujoco.mjtGeom.mjGEOM_PLANE] for g in (moving, still))
-    poses = np.empty((len(frames), len(bodies), 7))
-    corners = np.empty((len(frames), len(moving), 2, 3))
-    centers, roots = np.zeros((2, len(frames), 3))
-    for frame, position in enumerate(frames):
-        data.qpos[:] = position
+    moving, still = (np.flatnonzero(shapes.solid & m) for m in (shapes.moves, ~shapes.moves))
+    bodies, loose = movers.bodies, movers.shapes
+    shown = _frames(recording)
+    poses = np.empty((len(shown), len(bodies) + len(loose), 7))
+    corners = np.empty((len(shown), len(moving), 2, 3))
+    centers, roots = np.zeros((2, len(shown), 3))
+    for frame, source in enumerate(shown):
+        if source >= 0:  # else the model's initial pose, in which data is
+            recording.pose(source, model, data)
         mujoco.mj_kinematics(model, data)
-        poses[frame, :, :3], poses[frame, :, 3:] = data.xpos[bodies], data.xquat[bodies]
-        corners[frame] = boxes(model, data, moving)
+        at, turns = places(data)
+        poses[frame, :, :3] = np.concatenate([data.xpos[bodies], at[loose]])
+        poses[frame, :, 3:] = np.concatenate([data.xquat[bodies], _quaternions(turns[loose])])
+        corners[frame] = boxes(shapes, data, moving)
         if len(tree):
             centers[frame], roots[frame] = weights @ data.xipos[tree], data.xpos[tree[0]]
-    own = np.isin(model.geom_bodyid[moving], tree)
-    track = smooth(centers, _FOLLOW_SECONDS / dt)
-    return poses, Motion(corners, boxes(model, data, still), own, roots, track)
+    own = np.isin(shapes.body[moving], tree)
+    track = smooth(centers, _FOLLOW_SECONDS / recording.dt)
+    surroundings = boxes(shapes, data, still)
+    if len(moving):
+        low, high = corners[:, :, 0].min((0, 1)), corners[:, :, 1].max((0, 1))
+        surroundings = around(surroundings, shapes.site[still], low, high)
+    return poses, Motion(corners, surroundings, own, roots, track)
 
 
-def _is_drawn(model: Any, geom: int) -> bool:
-    return int(model.geom_group[geom]) in VISIBLE_GROUPS and _color(model, geom)[3] > 0
+def _quaternions(turns: np.ndarray) -> np.ndarray:
+    """Rotations [N, 3, 3] as quaternions w x y z, [N, 4]."""
+    import mujoco
+
+    quaternions = np.empty((len(turns), 4))
+    for quaternion, turn in zip(quaternions, turns, strict=True):
+        mujoco.mju_mat2Quat(quaternion, turn.ravel())
+    return quaternions
 
 
 def _main_tree(model: Any) -> np.ndarray:
-    """The bodies of the heaviest thing that can move: the robot rather than what it handles."""
-    movable = np.flatnonzero(model.body_weldid != 0)
+    """The bodies of the heaviest thing that can move: the robot rather than what it handles.
+
+    What the environment itself moves, a mocap body, is that only where nothing has joints.
+    """
+    movable = np.flatnonzero(model.body_treeid >= 0)
+    if not len(movable):
+        movable = np.flatnonzero(model.body_weldid != 0)
     if not len(movable):
         return movable
     roots = model.body_rootid[movable]
@@ -110,11 +139,14 @@ def _main_tree(model: Any) -> np.ndarray:
     return movable[roots == np.argmax(mass)]
 
 
-def _color(model: Any, geom: int) -> list[float]:
-    rgba, material = model.geom_rgba[geom], int(model.geom_matid[geom])
-    if material >= 0 and tuple(rgba) == _UNSET_RGBA:
-        # Textures are not mapped: their mean colour stands for them.
-        rgba = model.mat_rgba[material] * np.append(_texture_mean(model, material), 1.0)
+def _color(model: Any, shapes: Shapes, shape: int) -> list[float]:
+    import mujoco
+
+    if shapes.type[shape] == mujoco.mjtGeom.mjGEOM_PLANE:
+        return _rounded(model.geom_rgba[shape])  # tints a checkerboard in the page's own shades
+    rgba, material = shapes.rgba[shape], int(shapes.material[shape])
+    if material >= 0:  # textures are not mapped: their mean colour stands for them
+        rgba = rgba * np.append(_texture_mean(model, material), 1.0)
     return _rounded(rgba)
 
 
@@ -131,30 +163,37 @@ def _texture_mean(model: Any, material: int) -> np.ndarray:
 
 
 def _geom(
-    model: Any, data: Any, geom: int, bodies: Sequence[int], meshes: dict[tuple[str, int], int]
+    model: Any,
+    data: Any,
+    shapes: Shapes,
+    shape: int,
+    movers: _Movers,
+    meshes: dict[tuple[str, int], int],
 ) -> dict[str, Any]:
     import mujoco
 
-    body = int(model.geom_bodyid[geom])
-    position, quaternion = model.geom_pos[geom], model.geom_quat[geom]
-    if body not in bodies:
-        position, quaternion = data.geom_xpos[geom], np.empty(4)
-        mujoco.mju_mat2Quat(quaternion, data.geom_xmat[geom])
-    kind = mujoco.mjtGeom(model.geom_type[geom]).name.removeprefix("mjGEOM_").lower()
-    shape: dict[str, Any] = {
+    if shapes.loose[shape]:
+        mover = len(movers.bodies) + movers.shapes.index(shape)
+        position, turn = np.zeros(3), np.eye(3)
+    else:  # as MuJoCo placed it, which need not be what the model says: see its sameframe
+        body = int(shapes.body[shape]) if shapes.moves[shape] else 0
+        mover = movers.bodies.index(body) if body else -1
+        (at, turns), back = places(data), data.xmat[body].reshape(3, 3).T
+        position, turn = back @ (at[shape] - data.xpos[body]), back @ turns[shape]
+    kind = mujoco.mjtGeom(shapes.type[shape]).name.removeprefix("mjGEOM_").lower()
+    described: dict[str, Any] = {
         "type": kind,
-        "size": _rounded(model.geom_size[geom]),
-        # A plane is a checkerboard in the page's own shades, tinted by what the model says.
-        "color": _rounded(model.geom_rgba[geom]) if kind == "plane" else _color(model, geom),
-        "body": bodies.index(body) if body in bodies else -1,
+        "size": _rounded(shapes.size[shape]),
+        "color": _color(model, shapes, shape),
+        "body": mover,
         "pos": _rounded(position),
-        "quat": _rounded(quaternion),
+        "quat": _rounded(_quaternions(turn[None])[0]),
     }
     if kind in ("mesh", "sdf", "hfield"):
         source = "hfield" if kind == "hfield" else "mesh"
-        key = (source, int(model.geom_dataid[geom]))
-        shape |= {"type": "mesh", "mesh": meshes.setdefault(key, len(meshes))}
-    return shape
+        key = (source, int(model.geom_dataid[shape]))
+        described |= {"type": "mesh", "mesh": meshes.setdefault(key, len(meshes))}
+    return described
 
 
 def _rounded(values: Any) -> list[float]:
@@ -162,51 +201,20 @@ def _rounded(values: Any) -> list[float]:
 
 
 def _pack_mesh(model: Any, source: str, index: int) -> dict[str, str]:
-    make = _height_field if source == "hfield" else _mesh
+    make = field_surface if source == "hfield" else mesh_surface
     vertices, normals, faces = make(model, index)
     return {"vertices": pack(vertices), "normals": pack(normals), "faces": pack(faces, "<u4")}
 
 
-def _mesh(model: Any, mesh: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Vertices [V, 3], normals [V, 3], faces [N, 3], one vertex per (position, normal) in use."""
-
-    def rows(field: str, count: str, address: str) -> np.ndarray:
-        start = int(getattr(model, address)[mesh])
-        return getattr(model, field)[start : start + int(getattr(model, count)[mesh])]
-
-    vertices = rows("mesh_vert", "mesh_vertnum", "mesh_vertadr")
-    normals = rows("mesh_normal", "mesh_normalnum", "mesh_normaladr")
-    corners = rows("mesh_face", "mesh_facenum", "mesh_faceadr").ravel()
-    corner_normals = rows("mesh_facenormal", "mesh_facenum", "mesh_faceadr").ravel()
-    pairs, faces = np.unique(
-        np.stack([corners, corner_normals], axis=1), axis=0, return_inverse=True
-    )
-    return vertices[pairs[:, 0]], normals[pairs[:, 1]], faces.reshape(-1, 3)
-
-
-def _height_field(model: Any, field: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The upper surface as (vertices, normals, faces), thinned to ``_FIELD_POINTS`` a side."""
-    rows, columns = int(model.hfield_nrow[field]), int(model.hfield_ncol[field])
-    start = int(model.hfield_adr[field])
-    heights = model.hfield_data[start : start + rows * columns].reshape(rows, columns)
-    row, column = (
-        np.unique(np.linspace(0, count - 1, min(count, _FIELD_POINTS)).round().astype(int))
-        for count in (rows, columns)
-    )
-    half_x, half_y, top = model.hfield_size[field][:3]
-    x, y = half_x * (2 * column / (columns - 1) - 1), half_y * (2 * row / (rows - 1) - 1)
-    z = heights[np.ix_(row, column)] * top
-    slope_y, slope_x = np.gradient(z, y, x)
-    normals = np.stack([-slope_x, -slope_y, np.ones_like(z)], axis=-1)
-    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
-    vertices = np.stack([*np.meshgrid(x, y), z], axis=-1)
-    corner = np.arange(z.size).reshape(z.shape)
-    a, b, c, d = corner[:-1, :-1], corner[:-1, 1:], corner[1:, 1:], corner[1:, :-1]
-    faces = np.stack([a, b, c, a, c, d], axis=-1)
-    return vertices.reshape(-1, 3), normals.reshape(-1, 3), faces.reshape(-1, 3)
-
-
 def _notes(model: Any) -> list[str]:
-    missing = {"flexible bodies": model.nflex, "skins": model.nskin}
+    missing = {"flexible bodies": model.nflex, "skins": model.nskin, "tendons": _tendons(model)}
     names = [name for name, count in missing.items() if count]
     return [f"Not drawn: {', '.join(names)}."] if names else []
+
+
+def _tendons(model: Any) -> int:
+    """How many tendons run through space, where MuJoCo's viewers show them."""
+    import mujoco
+
+    joint = mujoco.mjtWrap.mjWRAP_JOINT
+    return int((model.wrap_type[model.tendon_adr] != joint).sum())

@@ -22,7 +22,7 @@ _THICKNESS = 1e-3  # of a shadow, metres
 _FLOOR = 18.0  # half the side of the floor, in reaches
 
 
-def restyled(model: Any, reach: float | None = None) -> Any:
+def restyled(model: Any, reach: float, endless: bool = False) -> Any:
     """A copy of a ``mujoco.MjModel`` in the colours and light that all pictures have.
 
     Floors end, in mist, some way beyond ``reach`` (metres around the subject), or never.
@@ -30,9 +30,9 @@ def restyled(model: Any, reach: float | None = None) -> Any:
     import mujoco
 
     model = copy.copy(model)
-    half = 0.0 if reach is None else _FLOOR * reach
+    half = _FLOOR * reach
     for plane in np.flatnonzero(model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE):
-        _lay_floor(model, plane, half)
+        _lay_floor(model, plane, 0.0 if endless else half)
     visual = model.vis
     visual.quality.offsamples, visual.quality.shadowsize = _SAMPLES, 0
     visual.quality.numslices, visual.quality.numstacks = _SLICES, _STACKS
@@ -40,6 +40,8 @@ def restyled(model: Any, reach: float | None = None) -> Any:
         0.2 * half / model.stat.extent,
         half / model.stat.extent,
     )
+    # By itself the view ends at what is far for the model's first pose, wherever it goes.
+    visual.map.zfar = max(visual.map.zfar, visual.map.fogend)
     visual.rgba.fog[:] = [*_AIR / 255, 1]
     visual.headlight.active = 1
     visual.headlight.ambient[:], visual.headlight.diffuse[:] = 0.35, 0.25

@@ -22,11 +22,11 @@ from pes_rl.errors import UserError
 from pes_rl.rendering import offscreen
 from pes_rl.rendering.offscreen import pictures
 from pes_rl.rendering.output import render
-from pes_rl.rendering.recording import Recording, record
+from pes_rl.rendering.recording import record
 from pes_rl.storage.policy import load_policy
 from tests.tools.rendering_tools import save, save_dots
 from tests.tools.run_tools import contents
-from tests.tools.viewer_tools import general_episode
+from tests.tools.viewer_tools import general_episode, recording
 
 pytestmark = pytest.mark.opengl
 STEPS = 30  # 1.5 s of HalfCheetah
@@ -119,9 +119,7 @@ def test_every_kind_of_task_is_drawn(tmp_path, env_id):
 
 
 def test_every_kind_of_shape_is_drawn():
-    recording = general_episode(3)
-    recording = dataclasses.replace(recording, qvel=np.zeros((3, recording.model.nv)))
-    picture = next(pictures(recording, [1], 160, 120))
+    picture = next(pictures(general_episode(3), [1], 160, 120))
     assert picture.std() > 10
 
 
@@ -228,6 +226,5 @@ def test_a_simulation_without_geoms():
         "<mujoco><worldbody><body><joint type='slide'/><inertial pos='0 0 0' mass='1' "
         "diaginertia='1 1 1'/></body></worldbody></mujoco>"
     )
-    still = np.zeros((2, 1))
-    recording = Recording("empty", model, still, still, np.zeros(1), 0.1, None, {})
-    assert next(pictures(recording, [0], 32, 24)).shape == (24, 32, 3)
+    still = recording(model, np.zeros((2, 1)), [0.0], 0.1)
+    assert next(pictures(still, [0], 32, 24)).shape == (24, 32, 3)

@@ -17,39 +17,10 @@ from tests.tools.viewer_tools import (
     random_episode,
     recording,
     unpacked,
+    world_poses,
 )
 
 SHOWN = ("HalfCheetah", "Ant", "Humanoid", "Reacher", "Pusher", "Swimmer", "InvertedPendulum")
-
-
-def rotation(quaternions):
-    """Matrices [..., 3, 3] of unit quaternions w x y z, independently of MuJoCo's code."""
-    w, x, y, z = np.moveaxis(np.asarray(quaternions, float), -1, 0)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.moveaxis(np.array(rows), (0, 1), (-2, -1))
-
-
-def world_poses(described, frames):
-    """Position [F, G, 3] and rotation [F, G, 3, 3] of every geom, as the page places it."""
-    geoms = described["geoms"]
-    bodies = max((geom["body"] for geom in geoms), default=-1) + 1
-    poses = unpacked(described["poses"], frames, bodies, 7).astype(float)
-    places, turns = [], []
-    for geom in geoms:
-        place, turn = np.array(geom["pos"]), rotation(geom["quat"])
-        if geom["body"] < 0:
-            place, turn = np.tile(place, (frames, 1)), np.tile(turn, (frames, 1, 1))
-        else:
-            pose = poses[:, geom["body"]]
-            body = rotation(pose[:, 3:])
-            place, turn = pose[:, :3] + body @ place, body @ turn
-        places.append(place)
-        turns.append(turn)
-    return np.stack(places, axis=1), np.stack(turns, axis=1)
 
 
 def visible(model):

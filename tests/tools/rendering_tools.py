@@ -44,6 +44,7 @@ def _save(folder: Path, policy, theta, spec, gymnasium_id: str, horizon: int) ->
         "gymnasium_id": gymnasium_id,
         "engine": "mujoco",
         "horizon": horizon,
+        "kwargs": {"max_episode_steps": horizon},
     }
     save_policy(folder, policy, theta, None, spec, environment, {"env_steps": 1234})
     return folder

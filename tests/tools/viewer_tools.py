@@ -95,7 +95,16 @@ def recording(
 ) -> Recording:
     told = {"environment": title, "episode_seed": 1234, "env_steps": 2_000_000, **details}
     return Recording(
-        title, model, qpos, np.zeros_like(qpos), np.asarray(rewards, float), dt, images, told
+        title=title,
+        model=model,
+        qpos=qpos,
+        qvel=np.zeros((len(qpos), model.nv if model else 0)),
+        mocap_pos=np.zeros((len(qpos), 0, 3)),
+        mocap_quat=np.zeros((len(qpos), 0, 4)),
+        rewards=np.asarray(rewards, float),
+        dt=dt,
+        images=images,
+        details=told,
     )
 
 
@@ -108,6 +117,36 @@ def embedded(page: str) -> dict[str, Any]:
 
 def unpacked(text: str, *shape: int, dtype: str = "<f4") -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), dtype).reshape(shape)
+
+
+def rotation(quaternions):
+    """Matrices [..., 3, 3] of unit quaternions w x y z, independently of MuJoCo's code."""
+    w, x, y, z = np.moveaxis(np.asarray(quaternions, float), -1, 0)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.moveaxis(np.array(rows), (0, 1), (-2, -1))
+
+
+def world_poses(described, frames):
+    """Position [F, G, 3] and rotation [F, G, 3, 3] of every geom, as the page places it."""
+    geoms = described["geoms"]
+    bodies = max((geom["body"] for geom in geoms), default=-1) + 1
+    poses = unpacked(described["poses"], frames, bodies, 7).astype(float)
+    places, turns = [], []
+    for geom in geoms:
+        place, turn = np.array(geom["pos"]), rotation(geom["quat"])
+        if geom["body"] < 0:
+            place, turn = np.tile(place, (frames, 1)), np.tile(turn, (frames, 1, 1))
+        else:
+            pose = poses[:, geom["body"]]
+            body = rotation(pose[:, 3:])
+            place, turn = pose[:, :3] + body @ place, body @ turn
+        places.append(place)
+        turns.append(turn)
+    return np.stack(places, axis=1), np.stack(turns, axis=1)
 
 
 def empty() -> tuple[np.ndarray, list[float], float]:

@@ -32,12 +32,3 @@ _MODULES = (
 )
 
 TASKS: dict[str, Task] = {module.TASK.name: module.TASK for module in _MODULES}
-
-
-def make_task(name, kwargs):  # stub until merged
-    assert not kwargs
-    return TASKS[name]
-
-
-def not_honoured(name, kwargs):
-    return list(kwargs)

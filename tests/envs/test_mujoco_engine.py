@@ -16,29 +16,7 @@ from pes_rl.particles.host import HostPopulation
 from pes_rl.policies import make_policy
 from pes_rl.policies.normalizer import Affine
 from pes_rl.training.host import HostTrainer
-from tests.tools.oracle import make_env, record, replay
-
-
-class EngineBackend:
-    """`MujocoSimulator` as the oracle's stepping backend."""
-
-    def __init__(self, task, num_lanes: int):
-        self.simulator = MujocoSimulator(task, num_lanes, num_threads=2)
-        self.rows = np.arange(num_lanes)
-
-    def reset(self, qpos, qvel):
-        self.observation = self.simulator.reset_to(self.rows, qpos, qvel)
-        return self.observation
-
-    def step(self, action, live):
-        rows = np.flatnonzero(live)
-        out = self.simulator.step(rows, action[rows])
-        assert not out.unstable.any()
-        n = len(self.rows)
-        result = np.zeros_like(self.observation), np.zeros(n), np.zeros(n, bool)
-        for full, part in zip(result, out, strict=False):
-            full[rows] = part
-        return result
+from tests.tools.oracle import EngineBackend, make_env, record, replay
 
 
 @pytest.mark.parametrize("name", TASKS)

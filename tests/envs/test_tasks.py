@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from pes_rl.envs.task import Task
-from pes_rl.envs.tasks import TASKS
+from pes_rl.envs.tasks import TASKS, make_task
 from tests.tools.oracle import PlainBackend, Trajectory, load_model, make_env, record, replay
 
 NUM_STARTS = 20
@@ -27,6 +27,14 @@ TERMINATING = {
 }
 
 every_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
+NO_FORCES = {"include_cfrc_ext_in_observation": False, "contact_cost_weight": 0}
+VARIANTS = TASKS | {
+    "endless Hopper": make_task("Hopper", {"terminate_when_unhealthy": False}),
+    "low Hopper": make_task("Hopper", {"healthy_z_range": [0.7, 1.3]}),
+    "Ant without forces": make_task("Ant", NO_FORCES | {"terminate_when_unhealthy": False}),
+    "Humanoid without forces": make_task("Humanoid", NO_FORCES),
+}
+every_variant = pytest.mark.parametrize("task", VARIANTS.values(), ids=VARIANTS.keys())
 
 
 @cache
@@ -159,11 +167,12 @@ class Prescribed:
         return np.array([self.normals.pop(0) for _ in range(size)])
 
 
+@pytest.mark.parametrize("kwargs", [{}, {"reset_noise_scale": 0.3}], ids=["default", "0.3"])
 @pytest.mark.parametrize("name", sorted(TASKS.keys() - {"Reacher", "Pusher"}))
-def test_reset_equals_gymnasium_given_the_same_draws(name):
+def test_reset_equals_gymnasium_given_the_same_draws(name, kwargs):
     """Where Gymnasium rejects no draws its reset is a function of them, and ours is the same."""
-    task = TASKS[name]
-    env = make_env(task).unwrapped
+    task = make_task(name, kwargs)
+    env = make_env(task, **kwargs).unwrapped
     uniforms, normals = draws(task, 10, seed=1)
     for u, z in zip(uniforms, normals, strict=True):
         env.np_random = Prescribed(u, z)
@@ -256,7 +265,7 @@ def test_specification_equals_gymnasiums(task):
     assert task.contact_forces == ("cfrc_ext" in task.fields)
 
 
-@every_task
+@every_variant
 def test_jax_equals_numpy(task):
     model = load_model(task)
     n = 8
@@ -278,7 +287,7 @@ def test_jax_equals_numpy(task):
         np.testing.assert_allclose(left, right, rtol=1e-12, atol=1e-12)
 
 
-@every_task
+@every_variant
 def test_any_batch_shape_gives_the_same_bits(task):
     """No lane's numbers depend on how many others there are or where it sits."""
     model = load_model(task)
@@ -301,7 +310,7 @@ def test_any_batch_shape_gives_the_same_bits(task):
         np.testing.assert_array_equal(all_lanes[5:8], few)
 
 
-@every_task
+@every_variant
 def test_results_are_copies(task):
     """An engine steps its arrays in place, so nothing returned may be a view of them."""
     data, before, action = some_states(task, 2)

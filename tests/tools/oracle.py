@@ -1,7 +1,8 @@
 """Gymnasium as the oracle for the tasks: record it, then replay the record on a stepping backend.
 
 A backend holds one copy of the task per lane. ``PlainBackend`` is the smallest one, on plain
-``mujoco.MjData``; any other engine is checked by giving ``replay`` its own.
+``mujoco.MjData``, and ``EngineBackend`` the engine; any other is checked by giving ``replay`` its
+own.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Protocol
+from typing import Any, Protocol
 
 import gymnasium
 import gymnasium.envs.mujoco
 import mujoco
 import numpy as np
 
+from pes_rl.envs.mujoco_engine import MujocoSimulator
 from pes_rl.envs.task import Task
 
 ASSETS = Path(gymnasium.envs.mujoco.__file__).parent / "assets"
@@ -78,6 +80,30 @@ class PlainBackend:
         return self.task.observe(np, self.model, data), reward, terminated
 
 
+class EngineBackend:
+    """`MujocoSimulator`, stepping some of its rows at a time."""
+
+    def __init__(self, task: Task, num_lanes: int):
+        self.simulator = MujocoSimulator(task, num_lanes, num_threads=2)
+        self.rows = np.arange(num_lanes)
+
+    def reset(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
+        self.observation = self.simulator.reset_to(self.rows, qpos, qvel)
+        return self.observation
+
+    def step(
+        self, action: np.ndarray, live: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rows = np.flatnonzero(live)
+        out = self.simulator.step(rows, action[rows])
+        assert not out.unstable.any()
+        n = len(self.rows)
+        result = np.zeros_like(self.observation), np.zeros(n), np.zeros(n, bool)
+        for full, part in zip(result, out, strict=False):
+            full[rows] = part
+        return result
+
+
 @dataclass(frozen=True)
 class Trajectory:
     """What Gymnasium did from one start state: T steps, O observations, nu actuators."""
@@ -95,9 +121,9 @@ def load_model(task: Task) -> mujoco.MjModel:
     return mujoco.MjModel.from_xml_path(str(ASSETS / task.model_file))
 
 
-def make_env(task: Task) -> gymnasium.Env:
+def make_env(task: Task, **kwargs: Any) -> gymnasium.Env:
     """The official environment."""
-    return gymnasium.make(task.gymnasium_id)
+    return gymnasium.make(task.gymnasium_id, **kwargs)
 
 
 def record(env: gymnasium.Env, seed: int, max_steps: int, wild: bool = False) -> Trajectory:

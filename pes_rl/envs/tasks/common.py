@@ -9,6 +9,7 @@ from typing import Any
 
 from pes_rl.envs.task import Array
 
+Range = tuple[float, float]
 Reset = Callable[[Any, Any, Array, Array], tuple[Array, Array]]
 
 
@@ -26,7 +27,9 @@ class Coordinates:
     def __call__(self, xp: Any, model: Any, data: Any) -> Array:
         """Observations [..., nq - first + nv]."""
         del model
-        velocity = data.qvel if self.bound == math.inf else clip(xp, data.qvel, self.bound)
+        bound, velocity = self.bound, data.qvel
+        if bound != math.inf:
+            velocity = clip(xp, velocity, -bound, bound)
         return xp.concatenate((data.qpos[..., self.first :], velocity), axis=-1)
 
 
@@ -59,9 +62,28 @@ def uniform_normal_reset(scale: float) -> Reset:
     return reset
 
 
-def clip(xp: Any, x: Array, bound: float) -> Array:
-    """``x`` limited to [-bound, bound]; NumPy's own clip is twice as slow on small arrays."""
-    return xp.minimum(xp.maximum(x, -bound), bound)
+def clip(xp: Any, x: Array, low: float, high: float) -> Array:
+    """``x`` limited to [low, high]; NumPy's own clip is twice as slow on small arrays."""
+    return xp.minimum(xp.maximum(x, low), high)
+
+
+def between(low: float, high: float) -> Callable[[Any, Array], Array]:
+    """``(xp, x) -> low < x < high`` in the fewest operations; False where ``x`` is not a number.
+
+    A single infinite bound is not compared with: an engine drops states that are not finite.
+    """
+    if low == -high:
+        return lambda xp, x: xp.abs(x) < high
+    if high == math.inf:
+        return lambda xp, x: x > low
+    if low == -math.inf:
+        return lambda xp, x: x < high
+    return lambda xp, x: (x > low) & (x < high)
+
+
+def all_finite(xp: Any, data: Any) -> Array:
+    """Whether every position and velocity is a finite number [...]."""
+    return xp.isfinite(data.qpos).all(-1) & xp.isfinite(data.qvel).all(-1)
 
 
 def sum_squares(xp: Any, x: Array) -> Array:

@@ -14,26 +14,36 @@ from pes_rl.envs.tasks.common import (
     x_velocity,
 )
 
-FRAME_SKIP = 5
+NUM_COORDINATES = 9  # nq = nv
 
 
-def reward(xp: Any, model: Any, before: Array, data: Any, action: Array) -> tuple[Array, Array]:
-    """Forward velocity minus the control cost."""
-    forward = x_velocity(model, FRAME_SKIP, before, data)
-    return forward - 0.1 * sum_squares(xp, action), never(xp, data)
+def make(
+    *,
+    frame_skip: int = 5,
+    forward_reward_weight: float = 1.0,
+    ctrl_cost_weight: float = 0.1,
+    reset_noise_scale: float = 0.1,
+    exclude_current_positions_from_observation: bool = True,
+) -> Task:
+    """The task with Gymnasium's keyword arguments."""
+    first = 1 if exclude_current_positions_from_observation else 0
 
+    def reward(xp: Any, model: Any, before: Array, data: Any, action: Array) -> tuple[Array, Array]:
+        """Forward velocity minus the control cost."""
+        forward = forward_reward_weight * x_velocity(model, frame_skip, before, data)
+        return forward - ctrl_cost_weight * sum_squares(xp, action), never(xp, data)
 
-TASK = Task(
-    name="HalfCheetah",
-    gymnasium_id="HalfCheetah-v5",
-    model_file="half_cheetah.xml",
-    frame_skip=FRAME_SKIP,
-    horizon=1000,
-    observation_size=17,
-    num_uniforms=9,
-    num_normals=9,
-    reset=uniform_normal_reset(0.1),
-    observe=Coordinates(first=1),
-    track=track_x,
-    reward=reward,
-)
+    return Task(
+        name="HalfCheetah",
+        gymnasium_id="HalfCheetah-v5",
+        model_file="half_cheetah.xml",
+        frame_skip=frame_skip,
+        horizon=1000,
+        observation_size=2 * NUM_COORDINATES - first,
+        num_uniforms=NUM_COORDINATES,
+        num_normals=NUM_COORDINATES,
+        reset=uniform_normal_reset(reset_noise_scale),
+        observe=Coordinates(first),
+        track=track_x,
+        reward=reward,
+    )

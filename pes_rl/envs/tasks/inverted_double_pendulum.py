@@ -21,8 +21,8 @@ def observe(xp: Any, model: Any, data: Any) -> Array:
         data.qpos[..., :1],
         xp.sin(angles),
         xp.cos(angles),
-        clip(xp, data.qvel, 10.0),
-        clip(xp, data.qfrc_constraint[..., :1], 10.0),
+        clip(xp, data.qvel, -10.0, 10.0),
+        clip(xp, data.qfrc_constraint[..., :1], -10.0, 10.0),
     )
     return xp.concatenate(parts, axis=-1)
 
@@ -33,31 +33,35 @@ def is_healthy(xp: Any, data: Any) -> Array:
     return ~(data.site_xpos[..., TIP_SITE, 2] <= 1.0)
 
 
-def reward(xp: Any, model: Any, before: Array, data: Any, action: Array) -> tuple[Array, Array]:
-    """10 while healthy, minus the tip's offset from (0, 2) m and the joints' speeds."""
-    del model, before, action
-    tip = data.site_xpos[..., TIP_SITE, :]
-    x, height = tip[..., 0], tip[..., 2]
-    lower, upper = data.qvel[..., 1], data.qvel[..., 2]
-    healthy = is_healthy(xp, data)
-    offset = 0.01 * x**2 + (height - 2.0) ** 2
-    speed = 1e-3 * lower**2 + 5e-3 * upper**2
-    return 10.0 * healthy - offset - speed, ~healthy
+def make(
+    *, frame_skip: int = 5, healthy_reward: float = 10.0, reset_noise_scale: float = 0.1
+) -> Task:
+    """The task with Gymnasium's keyword arguments."""
 
+    def reward(xp: Any, model: Any, before: Array, data: Any, action: Array) -> tuple[Array, Array]:
+        """A constant while healthy, minus the tip's offset from (0, 2) m and the joints' speeds."""
+        del model, before, action
+        tip = data.site_xpos[..., TIP_SITE, :]
+        x, height = tip[..., 0], tip[..., 2]
+        lower, upper = data.qvel[..., 1], data.qvel[..., 2]
+        healthy = is_healthy(xp, data)
+        offset = 0.01 * x**2 + (height - 2.0) ** 2
+        speed = 1e-3 * lower**2 + 5e-3 * upper**2
+        return healthy_reward * healthy - offset - speed, ~healthy
 
-TASK = Task(
-    name="InvertedDoublePendulum",
-    gymnasium_id="InvertedDoublePendulum-v5",
-    model_file="inverted_double_pendulum.xml",
-    frame_skip=5,
-    horizon=1000,
-    observation_size=9,
-    num_uniforms=3,
-    num_normals=3,
-    reset=uniform_normal_reset(0.1),
-    observe=observe,
-    track=track_nothing,
-    reward=reward,
-    is_healthy=is_healthy,
-    fields=("site_xpos", "qfrc_constraint"),
-)
+    return Task(
+        name="InvertedDoublePendulum",
+        gymnasium_id="InvertedDoublePendulum-v5",
+        model_file="inverted_double_pendulum.xml",
+        frame_skip=frame_skip,
+        horizon=1000,
+        observation_size=9,
+        num_uniforms=3,
+        num_normals=3,
+        reset=uniform_normal_reset(reset_noise_scale),
+        observe=observe,
+        track=track_nothing,
+        reward=reward,
+        is_healthy=is_healthy,
+        fields=("site_xpos", "qfrc_constraint"),
+    )

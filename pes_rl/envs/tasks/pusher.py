@@ -49,27 +49,36 @@ def observe(xp: Any, model: Any, data: Any) -> Array:
     return xp.concatenate(parts, axis=-1)
 
 
-def reward(xp: Any, model: Any, before: Array, data: Any, action: Array) -> tuple[Array, Array]:
-    """Minus cylinder-to-goal distance, half the cylinder-to-tip distance and control cost."""
-    del model, before
-    cylinder = data.xpos[..., OBJECT, :]
-    to_goal = xp.sqrt(sum_squares(xp, cylinder - data.xpos[..., GOAL, :]))
-    to_tip = xp.sqrt(sum_squares(xp, cylinder - data.xpos[..., TIP, :]))
-    return -to_goal - 0.5 * to_tip - 0.1 * sum_squares(xp, action), never(xp, data)
+def make(
+    *,
+    frame_skip: int = 5,
+    reward_near_weight: float = 0.5,
+    reward_dist_weight: float = 1.0,
+    reward_control_weight: float = 0.1,
+) -> Task:
+    """The task with Gymnasium's keyword arguments."""
 
+    def reward(xp: Any, model: Any, before: Array, data: Any, action: Array) -> tuple[Array, Array]:
+        """Minus the distances from cylinder to goal and from cylinder to tip, and control cost."""
+        del model, before
+        cylinder = data.xpos[..., OBJECT, :]
+        to_goal = xp.sqrt(sum_squares(xp, cylinder - data.xpos[..., GOAL, :]))
+        to_tip = xp.sqrt(sum_squares(xp, cylinder - data.xpos[..., TIP, :]))
+        distances = -reward_dist_weight * to_goal - reward_near_weight * to_tip
+        return distances - reward_control_weight * sum_squares(xp, action), never(xp, data)
 
-TASK = Task(
-    name="Pusher",
-    gymnasium_id="Pusher-v5",
-    model_file="pusher_v5.xml",
-    frame_skip=5,
-    horizon=100,
-    observation_size=23,
-    num_uniforms=NUM_JOINTS + 2 * NUM_DRAWS,
-    num_normals=0,
-    reset=reset,
-    observe=observe,
-    track=track_nothing,
-    reward=reward,
-    fields=("xpos",),
-)
+    return Task(
+        name="Pusher",
+        gymnasium_id="Pusher-v5",
+        model_file="pusher_v5.xml",
+        frame_skip=frame_skip,
+        horizon=100,
+        observation_size=23,
+        num_uniforms=NUM_JOINTS + 2 * NUM_DRAWS,
+        num_normals=0,
+        reset=reset,
+        observe=observe,
+        track=track_nothing,
+        reward=reward,
+        fields=("xpos",),
+    )

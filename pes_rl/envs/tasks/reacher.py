@@ -46,25 +46,30 @@ def observe(xp: Any, model: Any, data: Any) -> Array:
     return xp.concatenate(parts, axis=-1)
 
 
-def reward(xp: Any, model: Any, before: Array, data: Any, action: Array) -> tuple[Array, Array]:
-    """Minus the distance to the goal, minus the control cost."""
-    del model, before
-    distance = xp.sqrt(sum_squares(xp, _tip_from_goal(data)))
-    return -distance - sum_squares(xp, action), never(xp, data)
+def make(
+    *, frame_skip: int = 2, reward_dist_weight: float = 1.0, reward_control_weight: float = 1.0
+) -> Task:
+    """The task with Gymnasium's keyword arguments."""
 
+    def reward(xp: Any, model: Any, before: Array, data: Any, action: Array) -> tuple[Array, Array]:
+        """Minus the distance to the goal, minus the control cost."""
+        del model, before
+        distance = xp.sqrt(sum_squares(xp, _tip_from_goal(data)))
+        cost = reward_control_weight * sum_squares(xp, action)
+        return -reward_dist_weight * distance - cost, never(xp, data)
 
-TASK = Task(
-    name="Reacher",
-    gymnasium_id="Reacher-v5",
-    model_file="reacher.xml",
-    frame_skip=2,
-    horizon=50,
-    observation_size=10,
-    num_uniforms=6,
-    num_normals=0,
-    reset=reset,
-    observe=observe,
-    track=track_nothing,
-    reward=reward,
-    fields=("xpos",),
-)
+    return Task(
+        name="Reacher",
+        gymnasium_id="Reacher-v5",
+        model_file="reacher.xml",
+        frame_skip=frame_skip,
+        horizon=50,
+        observation_size=10,
+        num_uniforms=6,
+        num_normals=0,
+        reset=reset,
+        observe=observe,
+        track=track_nothing,
+        reward=reward,
+        fields=("xpos",),
+    )

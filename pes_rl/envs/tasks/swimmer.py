@@ -14,26 +14,36 @@ from pes_rl.envs.tasks.common import (
     x_velocity,
 )
 
-FRAME_SKIP = 4
+NUM_COORDINATES = 5  # nq = nv
 
 
-def reward(xp: Any, model: Any, before: Array, data: Any, action: Array) -> tuple[Array, Array]:
-    """Forward velocity minus a small control cost."""
-    forward = x_velocity(model, FRAME_SKIP, before, data)
-    return forward - 1e-4 * sum_squares(xp, action), never(xp, data)
+def make(
+    *,
+    frame_skip: int = 4,
+    forward_reward_weight: float = 1.0,
+    ctrl_cost_weight: float = 1e-4,
+    reset_noise_scale: float = 0.1,
+    exclude_current_positions_from_observation: bool = True,
+) -> Task:
+    """The task with Gymnasium's keyword arguments."""
+    first = 2 if exclude_current_positions_from_observation else 0
 
+    def reward(xp: Any, model: Any, before: Array, data: Any, action: Array) -> tuple[Array, Array]:
+        """Forward velocity minus a small control cost."""
+        forward = forward_reward_weight * x_velocity(model, frame_skip, before, data)
+        return forward - ctrl_cost_weight * sum_squares(xp, action), never(xp, data)
 
-TASK = Task(
-    name="Swimmer",
-    gymnasium_id="Swimmer-v5",
-    model_file="swimmer.xml",
-    frame_skip=FRAME_SKIP,
-    horizon=1000,
-    observation_size=8,
-    num_uniforms=10,
-    num_normals=0,
-    reset=uniform_reset(0.1),
-    observe=Coordinates(first=2),
-    track=track_x,
-    reward=reward,
-)
+    return Task(
+        name="Swimmer",
+        gymnasium_id="Swimmer-v5",
+        model_file="swimmer.xml",
+        frame_skip=frame_skip,
+        horizon=1000,
+        observation_size=2 * NUM_COORDINATES - first,
+        num_uniforms=2 * NUM_COORDINATES,
+        num_normals=0,
+        reset=uniform_reset(reset_noise_scale),
+        observe=Coordinates(first),
+        track=track_x,
+        reward=reward,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,7 +17,8 @@ import pytest
 from pes_rl import cli
 from pes_rl.storage.checkpoint import load_latest
 from pes_rl.training.processes import Processes
-from tests.tools.run_tools import arrays, rows
+from tests.tools.run_tools import arrays, resume, rows, train
+from tests.tools.toy_environment import point_mass
 
 ROOT = Path(__file__).parents[2]
 SIZES = (
@@ -58,7 +59,6 @@ def start(size: int, flags: str, folder: Path) -> list[subprocess.Popen]:
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "",
-        "JAX_COMPILATION_CACHE_DIR": str(folder / "programs"),
     }
     port, started = free_port(), []
     for index in range(size):
@@ -97,58 +97,86 @@ def until(condition, started, seconds: float = 240) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("several", [2, pytest.param(4, marks=pytest.mark.slow)])
-def test_processes_make_the_run_of_one_and_one_continues_it(engine, several, tmp_path):
-    flags = f"{ENGINES[engine]} --num-env-steps 800"
-    for size in (1, several):
-        launch(size, f"{flags} --run-dir {tmp_path / f'run{size}'}", tmp_path / f"work{size}")
-    one, two = (rows(tmp_path / f"run{size}") for size in (1, several))
+@pytest.fixture(autouse=True)
+def toy(monkeypatch):
+    """This process's own runs are of what the driver trains."""
+    monkeypatch.setattr("pes_rl.training.device.make_jax_environment", lambda *_: point_mass())
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory) -> Path:
+    """A run of 800 env steps by two processes."""
+    folder = tmp_path_factory.mktemp("together")
+    launch(2, f"{ENGINES['jax']} --num-env-steps 800 --run-dir {folder}/run2", folder)
+    return folder
+
+
+def assert_is_the_run_of_one(run: Path, engine: str, several: int, tmp_path: Path) -> None:
+    """Close to one process's run; and one process continues it."""
+    assert train(f"{ENGINES[engine]} --num-env-steps 800", tmp_path / "run1") == 0
+    one, two = rows(tmp_path / "run1"), rows(run)
     assert len(one) == len(two) >= 10
     for a, b in zip(one[:10], two[:10], strict=True):
         assert (a["env_steps"], a["update"]) == (b["env_steps"], b["update"])
         for key in CLOSE:
             assert a[key] == pytest.approx(b[key], rel=1e-4), key
-    expected, got = (load_latest(tmp_path / f"run{size}").arrays for size in (1, several))
+    expected, got = (load_latest(folder).arrays for folder in (tmp_path / "run1", run))
     assert expected.keys() == got.keys()
     for name, array in expected.items():
         assert (array.dtype, array.shape) == (got[name].dtype, got[name].shape), name
     for name in ("noise", "clock", "pair", "draws"):
         [key] = [key for key in expected if key.endswith(f"estimator/{name}")]
         np.testing.assert_array_equal(expected[key], got[key])
+
+
+def assert_one_continues(run: Path, several: int, capsys) -> None:
+    before = rows(run)
+    assert resume(run, "--num-env-steps 1600") == 0
+    assert f"the pairs were in {several} parts" in capsys.readouterr().err
+    later = rows(run)
+    assert later[-1]["env_steps"] >= 1600 and later[: len(before) - 1] == before[:-1]
+
+
+def test_two_processes_make_the_run_of_one_and_one_continues_it(together, tmp_path, capsys):
+    run = shutil.copytree(together / "run2", tmp_path / "run")
+    assert_is_the_run_of_one(run, "jax", 2, tmp_path)
+    assert_one_continues(run, 2, capsys)
     # Only the first process has written anything.
-    assert not list((tmp_path / f"work{several}" / "home1").iterdir())
-    launch(1, f"--resume {tmp_path}/run{several} --num-env-steps 1600", tmp_path / "work1")
-    said = (tmp_path / "work1" / "log0").read_text()
-    assert f"the pairs were in {several} parts" in said
-    later = rows(tmp_path / f"run{several}")
-    assert later[-1]["env_steps"] >= 1600 and later[: len(two) - 1] == two[:-1]
+    assert not list((together / "home1").iterdir())
 
 
-def test_two_processes_of_a_host_engine_make_the_same_bits_as_one(tmp_path):
+@pytest.mark.slow
+@pytest.mark.parametrize(("engine", "several"), [("mujoco", 2), ("mujoco", 4), ("jax", 4)])
+def test_processes_make_the_run_of_one_and_one_continues_it(engine, several, tmp_path, capsys):
+    run = tmp_path / "run"
+    launch(several, f"{ENGINES[engine]} --num-env-steps 800 --run-dir {run}", tmp_path / "work")
+    assert_is_the_run_of_one(run, engine, several, tmp_path)
+    assert_one_continues(run, several, capsys)
+
+
+def test_two_processes_of_a_host_engine_make_the_same_bits_as_one(tmp_path, capsys):
     """Sums over pairs are in blocks that do not depend on it; ``std`` shaping has none."""
     value = "--estimator pes --baseline quadratic --discount 0.99"
-    flags = f"{ENGINES['mujoco']} {value} --shaping none --num-env-steps 2000"
-    for size in (1, 2):
-        launch(size, f"{flags} --run-dir {tmp_path / f'run{size}'}", tmp_path / f"work{size}")
+    flags = f"{ENGINES['mujoco']} {value} --shaping none --num-env-steps 800"
+    launch(2, f"{flags} --run-dir {tmp_path / 'run2'}", tmp_path / "work")
+    assert train(flags, tmp_path / "run1") == 0
     assert rows(tmp_path / "run1") == rows(tmp_path / "run2")
     assert arrays(tmp_path / "run1") == arrays(tmp_path / "run2")
+    assert_one_continues(tmp_path / "run2", 2, capsys)
+    assert resume(tmp_path / "run1", "--num-env-steps 1600") == 0
+    assert rows(tmp_path / "run1") == rows(tmp_path / "run2")
 
 
-def test_a_signal_to_one_stops_all_and_several_continue(tmp_path):
-    run, flags = tmp_path / "run", f"{ENGINES['jax']} --num-env-steps"
-    started = start(2, f"{flags} 1e9 --run-dir {run}", tmp_path / "work")
-    metrics = run / "metrics.jsonl"
-    until(lambda: metrics.exists() and metrics.read_bytes().count(b"\n") > 3, started)
-    started[1].send_signal(signal.SIGTERM)
+def test_a_signal_to_one_stops_all_and_several_continue(together, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    monkeypatch.setenv("PES_RL_TEST_SIGTERM", "1")  # the driver of process 1, in its first advance
+    started = start(2, f"{ENGINES['jax']} --num-env-steps 800 --run-dir {run}", tmp_path / "work")
     assert finish(started) == [143, 143]
     stopped = rows(run)
-    saved = load_latest(run).meta
-    assert saved["update"] == stopped[-1]["update"]
-    total = saved["env_steps"] + 800
-    launch(2, f"--resume {run} --num-env-steps {total}", tmp_path / "work")
-    launch(2, f"{flags} {total} --run-dir {tmp_path / 'whole'}", tmp_path / "work")
-    assert rows(run) == rows(tmp_path / "whole")
+    assert load_latest(run).meta["update"] == stopped[-1]["update"] < rows(together / "run2")[-1]["update"]
+    monkeypatch.delenv("PES_RL_TEST_SIGTERM")
+    launch(2, f"--resume {run}", tmp_path / "work")
+    assert rows(run) == rows(together / "run2")
 
 
 @pytest.mark.parametrize("victim", [0, 1])
@@ -163,7 +191,7 @@ def test_the_death_of_one_ends_the_others_and_one_continues(victim, tmp_path):
     said = (work / f"log{1 - victim}").read_text()
     assert "lost another process of this run" in said or "another task died" in said
     steps = load_latest(run).meta["env_steps"]
-    launch(1, f"--resume {run} --num-env-steps {steps + 800}", work)
+    assert resume(run, f"--num-env-steps {steps + 800}") == 0
     assert rows(run)[-1]["env_steps"] >= steps + 800
 
 

@@ -177,6 +177,8 @@ def _official(
     """One of the eleven tasks, on those engines that can have it with these ``kwargs``."""
     task = OFFICIAL[base]
     limit = kwargs.get("max_episode_steps", task.horizon)
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+        raise UserError(f"max_episode_steps must be a positive whole number, not {limit!r}")
     own = {key: value for key, value in kwargs.items() if key != "max_episode_steps"}
     foreign = not_honoured(base, own)
     if not foreign and not wrappers:

@@ -112,5 +112,6 @@ class HostPopulation:
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Continue from what `state` returned."""
-        self.episodes[:] = state["episodes"]
-        self.crew.restore(state)
+        carried = dict(state)
+        self.episodes[:] = carried.pop("episodes")
+        self.crew.restore(carried)

@@ -1,162 +1,156 @@
-"""Environments as people write their first ones: some draw themselves, some have a MuJoCo model."""
+"""Environments as users write them: found as ``tests.tools.own_environments:NAME``."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import os
+from typing import ClassVar
 
 import gymnasium
-import mujoco
 import numpy as np
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 
-MODEL = """
-<mujoco><worldbody>
-  <site name="goal" size=".1"/>
-  <site name="lamp" type="capsule" size=".05 .2" pos="0 0 2"/>
-  <site name="collision" size=".1" group="3"/>
-  <site name="nothing" size=".1" rgba="1 0 0 0"/>
-  <body name="post" pos="1 0 0">
-    <geom type="box" size=".1 .1 .4"/><site size=".05" pos="0 0 .4"/>
-  </body>
-  <body name="hand" mocap="true" pos="0 1 0">
-    <geom type="box" size=".2 .1 .1" rgba="1 0 0 1"/>
-    <body pos=".3 0 0"><site type="cylinder" size=".05 .1" euler="30 0 0" rgba="0 1 0 .5"/></body>
-  </body>
-  <body pos="0 0 1">
-    <joint type="slide"/><geom size=".1"/>
-    <body euler="0 0 40"><geom name="flap" type="capsule" size=".03 .1" pos=".2 0 0"/></body>
-  </body>
-</worldbody></mujoco>
-"""
+HERE = __name__
 
 
-class Own(gymnasium.Env):
-    """Does nothing, for ever."""
+class Room(gymnasium.Env):
+    """Hold 20 degrees by heating within [low, high]; what is lost is made up by their middle."""
+
+    observation_space = Box(-np.inf, np.inf, (2,), np.float64)
+
+    def __init__(self, low: float = -1.0, high: float = 1.0, dtype: str = "float32"):
+        self.low, self.high = low, high
+        self.action_space = Box(low, high, (1,), np.dtype(dtype).type)
+
+    def _observe(self):
+        return np.array([self.excess, self.outside])
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps, self.outside = 0, self.np_random.uniform(-0.5, 0.5)
+        self.excess = self.np_random.normal(0, 2)
+        return self._observe(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        power = 2 * (float(action[0]) - self.low) / (self.high - self.low) - 1
+        self.excess += power - self.outside + 0.1 * self.np_random.normal()
+        self.steps += 1
+        return self._observe(), -abs(self.excess), False, self.steps == 50, {}
+
+
+class Goal(gymnasium.Env):
+    """Walk to a goal on a grid; dict observations, two choices at a time."""
 
     metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": 20}
-    observation_space = gymnasium.spaces.Box(-9, 9, (1,))
-    action_space = gymnasium.spaces.Discrete(2)
-    count = 0
+    action_space = MultiDiscrete([3, 3])
 
-    def __init__(self, render_mode: str | None = None):
-        self.render_mode = render_mode
+    def __init__(self, size: int = 4, render_mode: str | None = None):
+        self.size, self.render_mode = size, render_mode
+        place = MultiDiscrete([size, size])
+        wind = Tuple((Discrete(3, start=-1), Box(-1, 1, ())))
+        self.observation_space = Dict(achieved=place, desired=place, wind=wind)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+    def _observe(self):
+        wind = (np.int64(0), np.float32(0.5))
+        return {"achieved": self.place.copy(), "desired": self.goal.copy(), "wind": wind}
+
+    def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.count = 0
-        return np.zeros(1, np.float32), {}
+        self.place, self.goal = self.np_random.integers(0, self.size, (2, 2))
+        return self._observe(), {}
 
     def step(self, action):
-        self.count += 1
-        return np.zeros(1, np.float32), 1.0, False, False, {}
+        assert self.action_space.contains(action), action
+        self.place = np.clip(self.place + action - 1, 0, self.size - 1)
+        distance = np.abs(self.place - self.goal).sum()
+        return self._observe(), -float(distance), bool(distance == 0), False, {}
+
+    def render(self):
+        picture = np.zeros((8 * self.size, 8 * self.size, 3), np.uint8)
+        for channel, (x, y) in enumerate((self.place, self.goal)):
+            picture[8 * x : 8 * x + 8, 8 * y : 8 * y + 8, channel] = 255
+        return picture
 
 
-class WithoutMode(Own):
-    """A constructor that takes no mode."""
+class Bits(gymnasium.Env):
+    """Say what was seen; saves itself, since an open file keeps it from being copied."""
+
+    observation_space = action_space = MultiBinary(4)
 
     def __init__(self):
-        pass
+        self.handle = open(os.devnull)  # noqa: SIM115
 
-    def render(self):
-        return np.full((4, 6, 3), 7, np.uint8)
+    def _observe(self):
+        self.bits = self.np_random.integers(0, 2, 4).astype(np.int8)
+        return self.bits
 
-
-class Forgetful(WithoutMode):
-    """A constructor that does not keep the mode which `render` then asks for."""
-
-    def __init__(self, render_mode: str | None = None):
-        pass
-
-    def render(self):
-        return super().render() if self.render_mode == "rgb_array" else None
-
-
-class Simulated(Own):
-    """Steps MuJoCo; its hand is a mocap body that goes along x and turns about z."""
-
-    metadata: ClassVar = {"render_modes": []}
-
-    def __init__(self, render_mode: str | None = None):
-        super().__init__(render_mode)
-        self.load()
-
-    def load(self):
-        self.model = mujoco.MjModel.from_xml_string(MODEL)
-        self.data = mujoco.MjData(self.model)
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self._observe(), {}
 
     def step(self, action):
-        self.data.mocap_pos[0, 0] = 0.2 * (self.count + 1)
-        turn = 0.1 * (self.count + 1)
-        self.data.mocap_quat[0] = np.cos(turn), 0, 0, np.sin(turn)
-        mujoco.mj_step(self.model, self.data)
-        return super().step(action)
+        assert self.action_space.contains(action), action
+        reward = float((action == self.bits).sum())
+        return self._observe(), reward, False, False, {}
+
+    def save_state(self):
+        return self.bits, self.np_random
+
+    def load_state(self, state):
+        self.bits, self._np_random = state
+
+    def close(self):
+        self.handle.close()
 
 
-class Still(Simulated):
-    """Time never passes."""
+class Faulty(Room):
+    """Breaks one rule or another."""
 
-    def step(self, action):
-        result = super().step(action)
-        self.data.time = 0
-        return result
+    opened = 0
 
+    def __init__(self, fault: str = "", after: int = 3):
+        super().__init__()
+        self.fault, self.after = fault, after
+        Faulty.opened += 1
 
-class Half(Simulated):
-    """Keeps its data somewhere else, and draws."""
+    def __reduce__(self):
+        raise TypeError("holds a device, of which there is no copy")
 
-    metadata = Own.metadata
+    def reset(self, *, seed=None, options=None):
+        start = super().reset(seed=seed)
+        return start[0] if self.fault == "no info" else start
 
-    def load(self):
-        super().load()
-        self.elsewhere, self.data = self.data, None
-
-    def step(self, action):
-        return Own.step(self, action)
-
-    def render(self):
-        return np.zeros((4, 6, 3), np.uint8)
-
-
-class Swapping(Simulated):
-    """Another model in the middle of an episode."""
-
-    def step(self, action):
-        if self.count == 1:
-            self.load()
-        return super().step(action)
-
-
-class Restless(Simulated):
-    """A new model with a new goal for every episode, and things moved in the model at every step.
-
-    ``seen`` is where its geoms and sites truly were, [F, N, 3], and how they were turned.
-    """
-
-    seen: ClassVar[list[tuple[np.ndarray, np.ndarray]]] = []
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
-        result = super().reset(seed=seed)
-        self.load()
-        self.model.site("goal").sameframe = 0  # or MuJoCo leaves it where its body is
-        self.model.site("goal").pos = self.np_random.uniform(1, 2, 3)
-        self.model.site("goal").rgba = 0, 0, 1, 1
-        self.seen.clear()
-        self.look()
-        return result
+    def _observe(self):
+        seen = super()._observe()
+        if self.fault == "unseen":
+            return np.array([np.inf, 0])
+        return seen[:1] if self.fault == "shape" else seen
 
     def step(self, action):
-        self.model.site("lamp").pos[0] += 0.1
-        self.model.body("post").pos[1] += 0.1
-        self.model.geom("flap").quat = np.sqrt(
-            [0.9 - 0.1 * self.count, 0, 0, 0.1 + 0.1 * self.count]
-        )
-        result = super().step(action)
-        self.look()
-        return result
+        observation, reward, *ends, info = super().step(action)
+        if self.steps > self.after:
+            if self.fault == "dies":
+                os.kill(os.getpid(), 9)
+            if self.fault == "raises":
+                raise KeyError("sensor")
+        if self.fault == "old":
+            return observation, reward, False, info
+        if self.fault == "global":
+            reward += np.random.rand()  # noqa: NPY002
+        reward = {"array": [reward], "none": None}.get(self.fault, reward)
+        return observation, reward, *ends, info
 
-    def look(self):
-        mujoco.mj_kinematics(self.model, self.data)
-        places, turns = (
-            np.concatenate([getattr(self.data, f"{kind}_{part}") for kind in ("geom", "site")])
-            for part in ("xpos", "xmat")
-        )
-        self.seen.append((places, turns.reshape(-1, 3, 3)))
+    def close(self):
+        Faulty.opened -= 1
+
+
+def limited_goal(size: int = 4) -> gymnasium.Env:
+    return gymnasium.wrappers.TimeLimit(Goal(size), 20)
+
+
+def timed(env: gymnasium.Env) -> gymnasium.Env:
+    """A wrapper that needs to know the time limit."""
+    return gymnasium.wrappers.TimeAwareObservation(gymnasium.wrappers.FlattenObservation(env))
+
+
+gymnasium.register("OwnBits-v0", f"{HERE}:Bits", max_episode_steps=30)

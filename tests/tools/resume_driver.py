@@ -43,7 +43,8 @@ def cases() -> dict[str, dict]:
     table["Hopper-value"] = base | valued | {"env": "Hopper", "estimator": "pes"}
     gru = {"estimator": "es-single", "policy": "gru", "hidden_sizes": (8,)}
     table["Hopper-gru"] = base | {"env": "Hopper"} | gru
-    table["CartPole-gymnasium"] = base | {"env": "CartPole-v1", "engine": "gymnasium"}
+    table["CartPole-workers"] = base | {"env": "CartPole-v1"}
+    table["Reacher-gymnasium"] = base | {"env": "Reacher", "engine": "gymnasium", "horizon": 50}
     for case in table.values():
         if case.get("estimator") == "es":
             del case["segment_length"]

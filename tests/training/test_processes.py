@@ -173,7 +173,11 @@ def test_a_signal_to_one_stops_all_and_several_continue(together, tmp_path, monk
     started = start(2, f"{ENGINES['jax']} --num-env-steps 800 --run-dir {run}", tmp_path / "work")
     assert finish(started) == [143, 143]
     stopped = rows(run)
-    assert load_latest(run).meta["update"] == stopped[-1]["update"] < rows(together / "run2")[-1]["update"]
+    assert (
+        load_latest(run).meta["update"]
+        == stopped[-1]["update"]
+        < rows(together / "run2")[-1]["update"]
+    )
     monkeypatch.delenv("PES_RL_TEST_SIGTERM")
     launch(2, f"--resume {run}", tmp_path / "work")
     assert rows(run) == rows(together / "run2")
@@ -212,7 +216,6 @@ def test_mistakes_of_the_first_are_known_to_all(tmp_path):
         ("--coordinator host --num-processes 2 --process-id 0", "must be HOST:PORT, not 'host'"),
         ("--coordinator a:1 --num-processes 2 --process-id 2", "--process-id 2 must be below"),
         ("--coordinator a:1 --num-processes x --process-id 2", "--num-processes must be"),
-        ("--distributed --engine gymnasium", "engine 'gymnasium' cannot be spread"),
     ],
 )
 def test_places_that_make_no_sense(flags, words, tmp_path, capsys, monkeypatch):

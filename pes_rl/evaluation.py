@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 
 _OFFICIAL = ("mujoco", "gymnasium", "numpy")
 _OWN = ("brax", "jax", "jaxlib", "numpy")
-_AT_A_TIME = 256
+_AT_A_TIME, _STEPS = 256, 100  # episodes side by side; env steps in one call of a program
 
 
 def evaluate(path: str | Path, episodes: int = 100, seed: int = 0) -> dict[str, Any]:
     """Play full episodes with a saved policy, deterministically.
 
-    Brax's environments have no official twin: they are played on the engine that trained the
-    policy, with the same NumPy policy.
+    Environments of JAX engines without an official twin are played on the engine that trained the
+    policy, all episodes in one compiled program. An episode in which the simulation breaks down,
+    by an observation or a reward that is not finite, is counted apart and has no return.
 
     Args:
       path: a run folder, a policy folder or ``zoo/NAME``.
@@ -37,9 +38,11 @@ def evaluate(path: str | Path, episodes: int = 100, seed: int = 0) -> dict[str, 
 
     Returns:
       ``episode_return_mean``, ``episode_return_std`` (population), ``episode_return_interval``
-      (95 %, Student's t, of the mean; None for one episode), ``episode_length_mean``,
-      ``episodes``, ``seed``, ``policy``, ``environment``, ``versions`` that it was scored with,
-      and ``version_changes`` since it was trained, as ``"mujoco 3.17.0 -> 3.18.0"``.
+      (95 %, Student's t, of the mean; None for one episode) and ``episode_length_mean`` of the
+      episodes that did not break down (NaN if all did), ``broken_episodes``, how many did,
+      ``episodes``, how many were played, ``seed``, ``policy``, ``environment``, ``versions`` that
+      it was scored with, and ``version_changes`` since it was trained, as
+      ``"mujoco 3.17.0 -> 3.18.0"``.
 
     Raises:
       UserError: there is no policy at ``path``, or it cannot be read.
@@ -60,18 +63,26 @@ def evaluate(path: str | Path, episodes: int = 100, seed: int = 0) -> dict[str, 
 
 
 def summarize(returns: np.ndarray, lengths: np.ndarray) -> dict[str, Any]:
-    """Mean, spread and interval of episode returns [E], and the mean of lengths [E], by name."""
-    mean, episodes = float(returns.mean()), len(returns)
+    """Mean, spread and interval of episode returns [E], and the mean of lengths [E], by name.
+
+    Episodes that broke down, whose return is NaN, are only counted.
+    """
+    episodes, sound = len(returns), np.isfinite(returns)
+    returns, lengths = returns[sound], lengths[sound]
+    mean = spread = length = math.nan
+    if returns.size:
+        mean, spread, length = (float(x) for x in (returns.mean(), returns.std(), lengths.mean()))
     interval = None
-    if episodes > 1:
-        error = float(returns.std(ddof=1)) / math.sqrt(episodes)
-        half = _student_quantile(episodes - 1) * error
+    if returns.size > 1:
+        error = float(returns.std(ddof=1)) / math.sqrt(returns.size)
+        half = _student_quantile(returns.size - 1) * error
         interval = [mean - half, mean + half]
     return {
         "episode_return_mean": mean,
-        "episode_return_std": float(returns.std()),
+        "episode_return_std": spread,
         "episode_return_interval": interval,
-        "episode_length_mean": float(lengths.mean()),
+        "episode_length_mean": length,
+        "broken_episodes": episodes - returns.size,
         "episodes": episodes,
     }
 
@@ -106,7 +117,7 @@ def version_changes(policy: SavedPolicy) -> list[str]:
 def play_official(policy: SavedPolicy, episodes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Play in the official environment; returns [E] and lengths [E] of the episodes.
 
-    Their seeds are ``seed``, ``seed + 1``, ...
+    Their seeds are ``seed``, ``seed + 1``, ... Returns of episodes that broke down are NaN.
     """
     from pes_rl.envs.gymnasium_make import make_env
 
@@ -125,29 +136,33 @@ def play_official(policy: SavedPolicy, episodes: int, seed: int) -> tuple[np.nda
     return np.array(returns), np.array(lengths)
 
 
+def play_own(policy: SavedPolicy, episodes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Play on the engine that trained the policy; returns [E] and lengths [E] of the episodes.
+
+    Returns of episodes that broke down are NaN.
+    """
+    batches = -(-episodes // _AT_A_TIME)
+    count = -(-episodes // batches)  # in every batch, so that one program serves all
+    returns, lengths = np.zeros((batches, count)), np.zeros((batches, count), np.int64)
+    play = _own_player(policy)
+    for batch in range(batches):
+        for _, rewards, so_far in play(count, seed + batch * count, _STEPS):
+            lengths[batch] = so_far
+            for reward in rewards:  # one after the other, as in a recording
+                returns[batch] += reward
+    return returns.ravel()[:episodes], lengths.ravel()[:episodes]
+
+
 class Moment(NamedTuple):
     """E episodes after an env step.
 
-    The environments' states, the rewards gained [E], and who was live [E] before the step.
+    The environments' states, the rewards gained [E], NaN where a simulation broke down, and who was
+    live [E] before the step.
     """
 
     state: Any
     reward: np.ndarray
     live: np.ndarray
-
-
-def play_own(policy: SavedPolicy, episodes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Play on the engine that trained the policy; returns [E] and lengths [E] of the episodes."""
-    returns, lengths = [], []
-    for start in range(0, episodes, _AT_A_TIME):
-        count = min(_AT_A_TIME, episodes - start)
-        gained, length = np.zeros(count), np.zeros(count, np.int64)
-        for moment in own_episodes(policy, count, seed + start):
-            gained += moment.reward
-            length += moment.live
-        returns.append(gained)
-        lengths.append(length)
-    return np.concatenate(returns), np.concatenate(lengths)
 
 
 def own_episodes(policy: SavedPolicy, episodes: int, seed: int) -> Iterator[Moment]:
@@ -156,35 +171,52 @@ def own_episodes(policy: SavedPolicy, episodes: int, seed: int) -> Iterator[Mome
     The first moment is the start, with nobody live. An episode ends by itself, at the time limit,
     or where the simulation breaks down.
     """
+    before = np.zeros(episodes, np.int64)
+    for state, rewards, lengths in _own_player(policy)(episodes, seed, 1):
+        yield Moment(state, rewards.sum(axis=0), lengths > before)
+        before = lengths
+
+
+def _own_player(
+    policy: SavedPolicy,
+) -> Callable[[int, int, int], Iterator[tuple[Any, np.ndarray, np.ndarray]]]:
+    """``(episodes, seed, steps)`` to the states, rewards [steps, E] and lengths [E] now and then.
+
+    First come those of the start, without rewards, then those after ``steps`` env steps each.
+    """
     import jax
+    import jax.numpy as jnp
 
     from pes_rl.envs.make import make_jax_environment
     from pes_rl.envs.registry import resolve
+    from pes_rl.particles.episodes import make_player
+    from pes_rl.training.compilation import use_compilation_cache
 
+    use_compilation_cache()
     about = policy.environment
     made = resolve(about["name"], about["engine"], about.get("kwargs"))
     environment = make_jax_environment(made, about["engine"], about.get("backend"))
-    seeds = np.array([(seed + i) % 2**32 for i in range(episodes)], np.uint32)
-    reset, step = (jax.jit(jax.vmap(f)) for f in (environment.reset, environment.step))
-    state, observation = reset(jax.vmap(jax.random.key)(seeds))
-    live, memory = np.ones(episodes, bool), None
-    yield Moment(state, np.zeros(episodes), ~live)
-    for _ in range(about["horizon"]):
-        with np.errstate(over="ignore", invalid="ignore"):  # of those that are over
-            action, memory = policy.predict(np.asarray(observation), memory)
-        state, out = step(state, action)
-        observation, reward = np.asarray(out.observation), np.asarray(out.reward, np.float64)
-        sound = np.isfinite(observation).all(axis=1) & np.isfinite(reward)
-        yield Moment(state, np.where(live & sound, reward, 0), live)
-        live = live & sound & ~np.asarray(out.terminated)
-        if not live.any():
-            return
+    begin, go_on = make_player(environment, policy.policy, policy.action, _STEPS)
+    theta, norm = jax.tree.map(jnp.asarray, (policy.theta, policy.affine))
+
+    def play(episodes: int, seed: int, steps: int) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
+        seeds = np.array([(seed + i) % 2**32 for i in range(episodes)], np.uint32)
+        now, left = begin(jax.vmap(jax.random.key)(seeds)), about["horizon"]
+        yield now.environment, np.zeros((0, episodes)), np.zeros(episodes, np.int64)
+        while left and not now.ended.all():
+            steps = min(steps, left)
+            now, rewards = go_on(theta, norm, now, np.int32(steps))
+            left -= steps
+            yield now.environment, np.asarray(rewards[:steps], np.float64), np.asarray(now.length)
+
+    return play
 
 
 def play(policy: SavedPolicy, env: gymnasium.Env, observation: Any) -> Iterator[float]:
     """Play from the first ``observation`` of an episode to its end, deterministically.
 
-    Each reward is yielded right after its env step, while ``env`` is in the state it led to.
+    Each reward is yielded right after its env step, while ``env`` is in the state it led to. Where
+    the simulation breaks down the episode ends, with NaN for a reward.
     """
     from pes_rl.envs.gymnasium_make import time_limit
     from pes_rl.envs.gymnasium_spaces import native
@@ -197,5 +229,8 @@ def play(policy: SavedPolicy, env: gymnasium.Env, observation: Any) -> Iterator[
         act = native(env.action_space, action)
         observation, reward, terminated, truncated, _ = env.step(act)
         length += 1
-        over = terminated or truncated or length >= limit
-        yield float(reward)
+        # MuJoCo takes a control that is not a number for 0, and goes on.
+        seen = policy.observation.flatten(observation)
+        sound = all(np.isfinite(part).all() for part in (action, seen, reward))
+        over = terminated or truncated or length >= limit or not sound
+        yield float(reward) if sound else math.nan

@@ -46,12 +46,15 @@ def run(options: dict[str, Any], command: str) -> None:
 def _text(result: dict[str, Any]) -> str:
     mean, spread = result["episode_return_mean"], result["episode_return_std"]
     episodes, seed = result["episodes"], result["seed"]
-    if episodes > 1:
+    interval = "no interval of fewer than two"
+    if result["episode_return_interval"]:
         low, high = result["episode_return_interval"]
         interval = f"95 % interval of the mean {low:.2f} to {high:.2f}"
+    played = f"1 episode, seed {seed}"
+    if episodes > 1:
         played = f"{episodes} episodes, seeds {seed} to {seed + episodes - 1}"
-    else:
-        interval, played = "one episode has no interval", f"1 episode, seed {seed}"
+    if broken := result["broken_episodes"]:
+        played += f", {broken} broke down and count only here"
     return (
         f"{result['policy']} in {result['environment']}\n"
         f"episode return {mean:.2f} +- {spread:.2f} (standard deviation); {interval}\n"

@@ -8,11 +8,14 @@ import io
 import logging
 import os
 import sys
+import textwrap
 import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
+
+from pes_rl.errors import UserError
 
 _WARP_MISSING = "Failed to import "
 
@@ -71,3 +74,35 @@ def old_brax() -> Iterator[None]:
         warnings.filterwarnings("ignore", "JAXopt is no longer maintained", DeprecationWarning)
         warnings.filterwarnings("ignore", "Accessing `.*` directly from", DeprecationWarning)
         yield
+
+
+@contextlib.contextmanager
+def old_gymnax() -> Iterator[None]:
+    """Without the warnings that Gymnax mixes kinds of numbers in ways that JAX does not like."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Explicitly requested dtype int64", UserWarning)
+        warnings.filterwarnings("ignore", "scatter inputs have incompatible types", FutureWarning)
+        yield
+
+
+@contextlib.contextmanager
+def making(name: str) -> Iterator[None]:
+    """Whatever an environment of another package raises while it is made, as a UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = textwrap.shorten(str(error), 200, placeholder=" ...")
+        raise UserError(f"cannot make {name}: {reason}") from error
+
+
+def import_extra(module: str, extra: str) -> Any:
+    """An optional package, without remarks; UserError where it is missing or does not load."""
+    if find_spec(module) is None:
+        raise UserError(f"{module} is not installed; pip install 'pes-rl[{extra}]'")
+    try:
+        with old_brax():
+            return import_quietly(module)
+    except ImportError as error:
+        raise UserError(f"cannot import {module}: {error}") from error

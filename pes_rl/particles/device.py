@@ -18,9 +18,11 @@ import jax.numpy as jnp
 
 from pes_rl import streams
 from pes_rl.envs.jax_environment import JaxEnvironment
+from pes_rl.envs.jax_state import without_keys
 from pes_rl.estimators.core import Perturbation, Segment
 from pes_rl.particles.paired import PairedNumpy, paired_weights
 from pes_rl.particles.problem import stream_keys
+from pes_rl.particles.restarts import restart, restart_block
 from pes_rl.particles.rollout import NOWHERE, Rollout, Spacing, Waypoints
 from pes_rl.policies import Policy
 from pes_rl.policies.normalizer import Affine
@@ -34,7 +36,8 @@ class PopulationState(NamedTuple):
     Attributes:
       pair: int32 [N], the pairs' numbers; start states are keyed by them.
       episodes: int32 [N], episodes begun so far.
-      environment: states of the environments, leaves [N, 2, ...].
+      environment: states of the environments, leaves [N, 2, ...]; typed keys are there as the
+        numbers that they are made of.
       observation: [N, 2, O], what the policies see next.
       hidden: [N, 2, H], the policies' hidden states.
       ended: bool [N, 2], whether a member has terminated in its present episode.
@@ -74,6 +77,7 @@ def make_population(
     chunk: int | None = None,
     dtype: Any = None,
     spacing: Spacing = NOWHERE,
+    horizon: int | None = None,
 ) -> DevicePopulation:
     """A population of ``num_pairs`` pairs.
 
@@ -87,7 +91,9 @@ def make_population(
       chunk: unroll this many pairs at a time (a divisor of the pairs given to ``unroll``).
       dtype: of the policy's matrix products; theta's if not given.
       spacing: where on their way the members are looked at.
+      horizon: T, env steps of an episode at most; K if not given.
     """
+    environment = without_keys(environment)
 
     def init(kind: Any) -> PopulationState:
         state, observation = jax.eval_shape(environment.reset, jax.random.key(0))
@@ -101,15 +107,17 @@ def make_population(
             ended=jnp.zeros((num_pairs, 2), bool),
         )
 
-    def restarted(key: Array, restart: Array, state: PopulationState) -> PopulationState:
+    def restarted(key: Array, chosen: Array, state: PopulationState) -> PopulationState:
         keys = stream_keys(key, streams.RESET, state.episodes, state.pair)
-        fresh, observation = jax.vmap(environment.reset)(keys)  # one start for both members
+        block = restart_block(environment, len(keys), segment_length, horizon or segment_length)
+        old = state.environment, state.observation
+        inner, observation = restart(environment.reset, chosen, keys, old, block)
         return state._replace(
-            episodes=state.episodes + restart.astype(jnp.int32),
-            environment=_begin(restart, fresh, state.environment),
-            observation=_begin(restart, observation, state.observation),
-            hidden=jnp.where(restart[:, None, None], 0, state.hidden),
-            ended=state.ended & ~restart[:, None],
+            episodes=state.episodes + chosen.astype(jnp.int32),
+            environment=inner,
+            observation=observation,
+            hidden=jnp.where(chosen[:, None, None], 0, state.hidden),
+            ended=state.ended & ~chosen[:, None],
         )
 
     def segment(key: Array, theta: Array, plan: Perturbation, state: PopulationState, norm: Affine):
@@ -221,16 +229,6 @@ def make_step(
         return state, tally
 
     return step
-
-
-def _begin(restart: Array, fresh: Any, old: Any) -> Any:
-    """Trees of arrays [N, 2, ...]: one new start [N, ...] for both members where pairs restart."""
-
-    def pick(new: Array, kept: Array) -> Array:
-        mask = restart.reshape(len(restart), *(1,) * (kept.ndim - 1))
-        return jnp.where(mask, new[:, None].astype(kept.dtype), kept)
-
-    return jax.tree.map(pick, fresh, old)
 
 
 def _flat(tree: Any) -> Any:

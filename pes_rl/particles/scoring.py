@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from pes_rl import streams
 from pes_rl.envs.jax_environment import JaxEnvironment
+from pes_rl.particles.episodes import Episodes, begin, make_step
 from pes_rl.policies import Policy
 from pes_rl.policies.normalizer import Affine
 
 Array = jax.Array
-
-
-class _Episodes(NamedTuple):
-    """E episodes, each leaf [E, ...]."""
-
-    environment: Any
-    observation: Array
-    hidden: Array
-    ended: Array
-    gained: Array
-    length: Array
 
 
 def make_scorer(
@@ -34,44 +23,28 @@ def make_scorer(
 
     Start states are keyed by the seed, the update that is scored and the episode. The policy
     computes in theta's precision, as it will once saved, and every episode stops at its end, at
-    ``horizon`` env steps, or at the step at which the simulation broke down.
+    ``horizon`` env steps, or at the step at which the simulation broke down, whose return is NaN.
     """
     base = jax.random.fold_in(jax.random.key(seed), streams.EVALUATION)
-
-    def start(update: Array) -> _Episodes:
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(
-            jax.random.fold_in(base, update), jnp.arange(episodes)
-        )
-        state, observation = jax.vmap(environment.reset)(keys)
-        zeros = jnp.zeros(episodes, observation.dtype)
-        hidden = jnp.zeros((episodes, policy.state_size), observation.dtype)
-        length = jnp.zeros(episodes, jnp.int32)
-        return _Episodes(state, observation, hidden, jnp.zeros(episodes, bool), zeros, length)
+    step = make_step(environment, policy, environment.action)
 
     def score(theta: Array, norm: Affine, update: Array) -> tuple[Array, Array]:
         weights = policy.unpack(theta)
+        numbers = jnp.arange(episodes)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(base, update), numbers)
 
-        def step(now: _Episodes) -> _Episodes:
-            seen = norm.normalize(jnp, now.observation)
-            output, hidden = policy.apply(jnp, weights, seen, now.hidden)
-            action = environment.action.to_action(jnp, output)
-            state, out = jax.vmap(environment.step)(now.environment, action)
-            sound = jnp.isfinite(out.reward) & jnp.isfinite(out.observation).all(axis=-1)
-            live = ~now.ended
-            return _Episodes(
-                state,
-                out.observation,
-                hidden.astype(now.hidden.dtype),
-                now.ended | out.terminated.astype(bool) | ~sound,
-                now.gained + jnp.where(live & sound, out.reward, 0),
-                now.length + live.astype(jnp.int32),
-            )
-
-        def unfinished(now: _Episodes) -> Array:
+        def unfinished(loop: tuple[Episodes, Array]) -> Array:
+            now, _ = loop
             return ~now.ended.all() & (now.length.max() < horizon)
 
+        def body(loop: tuple[Episodes, Array]) -> tuple[Episodes, Array]:
+            now, reward = step(weights, norm, loop[0])
+            return now, loop[1] + reward
+
         with jax.default_matmul_precision("highest"):
-            last = jax.lax.while_loop(unfinished, step, start(update))
-        return last.gained, last.length
+            start = begin(environment, policy, keys)
+            gained = jnp.zeros(episodes, start.observation.dtype)
+            last, gained = jax.lax.while_loop(unfinished, body, (start, gained))
+        return gained, last.length
 
     return jax.jit(score)

@@ -48,7 +48,8 @@ class SavedPolicy:
         return self.policy.unpack(self.theta)
 
     @cached_property
-    def _affine(self) -> Affine:
+    def affine(self) -> Affine:
+        """What is done to observations."""
         size = self.policy.observation_size
         return self.normalizer.affine() if self.normalizer else Affine.identity(size)
 
@@ -83,7 +84,7 @@ class SavedPolicy:
         obs, memory = self._flatten(observation), self.policy.state_size
         lead = obs.shape[:-1]
         hidden = self._hidden(state, episode_start, (*lead, memory))
-        action, hidden = act(self.policy, self.action, self._weights, self._affine, obs, hidden)
+        action, hidden = act(self.policy, self.action, self._weights, self.affine, obs, hidden)
         action = np.asarray(action, self.action.dtype).reshape(lead + self.action_shape)
         return action, hidden if memory else None
 

@@ -147,6 +147,7 @@ class DeviceTrainer:
             chunk=chunk_size(config, self.mesh.size),
             dtype=DTYPES[config.precision],
             spacing=configured_spacing(config),
+            horizon=config.horizon,
         )
 
     @property

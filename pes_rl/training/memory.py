@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pes_rl.envs.jax_environment import JaxEnvironment
+from pes_rl.envs.jax_environment import JaxEnvironment, example_action
 from pes_rl.errors import UserError
+from pes_rl.particles.restarts import programs_in
 from pes_rl.policies import Policy
 
 
@@ -149,9 +150,7 @@ def step_operations(environment: JaxEnvironment) -> int:
 def _step_arguments(environment: JaxEnvironment) -> tuple[Any, Any]:
     """Shapes of a state and an action."""
     state, observation = jax.eval_shape(environment.reset, jax.random.key(0))
-    if environment.action.kind == "discrete":
-        return state, jax.ShapeDtypeStruct((), jnp.int32)
-    return state, jax.ShapeDtypeStruct((environment.action.size,), observation.dtype)
+    return state, example_action(environment, observation.dtype)
 
 
 def measure(
@@ -203,7 +202,7 @@ def widest(jaxpr: Any) -> int:
     ends: dict[int, int] = {}
     live = peak = 0
     for i, eqn in enumerate(jaxpr.eqns):
-        inner = max(map(widest, _programs_in(eqn.params)), default=0)
+        inner = max(map(widest, programs_in(eqn.params)), default=0)
         for out in eqn.outvars:
             size = _bytes(out.aval)
             live += size
@@ -212,15 +211,6 @@ def widest(jaxpr: Any) -> int:
         peak = max(peak, live + inner)
         live -= ends.pop(i, 0)
     return peak
-
-
-def _programs_in(params: dict[str, Any]) -> Iterator[Any]:
-    """The bodies of loops, branches and calls."""
-    for value in params.values():
-        for item in value if isinstance(value, tuple | list) else (value,):
-            program = getattr(item, "jaxpr", item)
-            if hasattr(program, "eqns"):
-                yield program
 
 
 def _is_variable(atom: Any) -> bool:

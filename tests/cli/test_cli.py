@@ -30,6 +30,7 @@ def calls(monkeypatch, tmp_path):
         seen.append((path, options))
         result = {"episode_return_mean": 12.5, "episode_return_std": 1.0, "policy": "policy/best"}
         result |= {"episode_return_interval": [12.25, 12.75], "episode_length_mean": 1000.0}
+        result |= {"broken_episodes": 0}
         result |= {"environment": "Hopper-v5", "version_changes": ["mujoco 1.0 -> 2.0"]}
         return result | options
 

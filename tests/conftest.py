@@ -9,24 +9,43 @@ import tempfile
 import pytest
 
 # One device, whichever test is the first to use JAX; tests of several start processes of their own.
+# Compiling takes most of these tests' time, so it is made cheap; see also `pytest_configure`.
 _FLAGS = os.environ.get("XLA_FLAGS", "")
-if "host_platform_device_count" not in _FLAGS:
-    os.environ["XLA_FLAGS"] = f"{_FLAGS} --xla_force_host_platform_device_count=1".strip()
+for _flag in ("--xla_force_host_platform_device_count=1", "--xla_cpu_use_fusion_emitters=false"):
+    if _flag.partition("=")[0] not in _FLAGS:
+        _FLAGS = f"{_FLAGS} {_flag}".strip()
+os.environ["XLA_FLAGS"] = _FLAGS
 
 _PROGRAMS = pytest.StashKey[str]()
 
 
 def pytest_configure(config):
-    """What one test has compiled the next one finds, in whichever process, until pytest ends."""
+    """JAX optimises little, and what one test has compiled the next one finds, until pytest ends.
+
+    Tests whose programs run for long, or are of what users run, ask for ``as_users_compile``;
+    ``JAX_DISABLE_MOST_OPTIMIZATIONS=0`` makes all of them do so.
+    """
     if not hasattr(config, "workerinput"):  # a worker of pytest-xdist has its parent's environment
         config.stash[_PROGRAMS] = tempfile.mkdtemp(prefix="pes-rl-programs-")
         os.environ["JAX_COMPILATION_CACHE_DIR"] = config.stash[_PROGRAMS]
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 
 def pytest_unconfigure(config):
     if folder := config.stash.get(_PROGRAMS, None):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def as_users_compile():
+    """JAX optimises as it does for users, in the tests of one file."""
+    import jax
+
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gymnasium
 
-from pes_rl.envs.gymnasium_make import attribute_or_none, registered, time_limit, wrapped
+from pes_rl.envs.gymnasium_make import attribute_or_none, make_env, registered, time_limit, wrapped
 from pes_rl.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def look_up(name: str, kwargs: Mapping[str, Any], wrappers: str | None) -> Found
     if registered(name):
         spec = gymnasium.registry[name.rpartition(":")[2]]
         limit = kwargs.get("max_episode_steps", spec.max_episode_steps)
+        if limit is None:
+            return _look(name, json.dumps(kwargs), wrappers, None)
         return Found(name, ("gymnasium",), limit, threshold=spec.reward_threshold)
     if (thing := attribute_or_none(name)) is None:
         return None
@@ -48,16 +50,18 @@ def look_up(name: str, kwargs: Mapping[str, Any], wrappers: str | None) -> Found
 
 @functools.lru_cache(maxsize=64)
 def _look(name: str, kwargs: str, wrappers: str | None, thing: Any) -> Found:
-    """Make the environment once and see; ``thing`` is what makes it, or None in a suite."""
+    """Make the environment once and see; ``thing`` is what makes it, None where the name does."""
     given = json.loads(kwargs)
-    made = _made(name, given, thing)
+    suite = name.partition("/")[0] in JAX_SUITES
+    made = _made(name, given, thing) if thing or suite else make_env(name, given)
     if isinstance(made, gymnasium.Env):
         with contextlib.closing(wrapped(made, name, wrappers)) as env:
             threshold = env.spec.reward_threshold if env.spec else None
             return Found(name, ("gymnasium",), time_limit(env), threshold=threshold)
-    from pes_rl.envs.jax_environment import JaxEnvironment
+    from pes_rl.envs.jax_environment import JaxEnvironment, check_environment
 
     if isinstance(made, JaxEnvironment):
+        check_environment(made, name)
         sizes = made.observation_size, made.action.size
         return Found(None, ("jax",), made.horizon, *sizes)
     kind = type(made).__name__

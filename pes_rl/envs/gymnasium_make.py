@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
+import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,7 +14,7 @@ import gymnasium
 from gymnasium.wrappers import TimeLimit
 
 from pes_rl.envs.loading import import_module, load_attribute, load_callable
-from pes_rl.envs.packages import silence_mujoco
+from pes_rl.envs.packages import import_extra, silence_mujoco
 from pes_rl.errors import UserError
 
 # Packages that register environments of a namespace once they are imported, and our extra for each.
@@ -25,11 +28,10 @@ def registered(name: str) -> bool:
     if module:
         import_module(module, f"environment {name!r}")
     elif namespace in _NAMESPACES and bare not in gymnasium.registry:
-        package, extra = _NAMESPACES[namespace]
-        try:
-            gymnasium.register_envs(import_module(package, f"environment {name!r}"))
-        except UserError as error:
-            raise UserError(f"{error}; pip install 'pes-rl[{extra}]'") from error
+        logging.getLogger("absl").setLevel(logging.ERROR)  # dm_control's remarks on its own files
+        with warnings.catch_warnings():  # of a display that is not there
+            warnings.simplefilter("ignore")
+            gymnasium.register_envs(import_extra(*_NAMESPACES[namespace]))
     return bare in gymnasium.registry
 
 
@@ -96,8 +98,14 @@ def _takes(make: Callable[..., Any], keyword: str) -> bool:
 
 
 def time_limit(env: Any) -> int | None:
-    """Env steps after which a wrapper of ``env`` truncates its episodes; None without one."""
+    """Env steps after which a wrapper of ``env`` truncates its episodes; None without one.
+
+    dm_control's environments, which keep their limit themselves, are asked for it.
+    """
     limits = []
+    steps = getattr(getattr(env.unwrapped, "_env", None), "_step_limit", math.inf)
+    if isinstance(steps, int | float) and steps < math.inf:
+        limits.append(math.ceil(steps))
     while isinstance(env, gymnasium.Wrapper):
         if isinstance(env, TimeLimit):
             limits.append(int(env._max_episode_steps))

@@ -78,6 +78,8 @@ def record(policy: SavedPolicy, episode_seed: int = 0) -> Recording:
     about = policy.environment
     origin = about["gymnasium_id"], about.get("kwargs"), about.get("wrappers")
     with single_threaded_math():
+        if about["engine"] == "jax":
+            raise UserError(f"cannot draw {about['name']}: JAX environments draw no pictures")
         if about["gymnasium_id"] is None:
             return _record_brax(policy, episode_seed)
         with contextlib.closing(make_env(*origin)) as env:
@@ -92,7 +94,11 @@ def record(policy: SavedPolicy, episode_seed: int = 0) -> Recording:
 def _simulation(env: gymnasium.Env) -> tuple[Any, Any] | None:
     """The environment's MuJoCo model and its data, or None where it does not have both."""
     mujoco = import_mujoco()
-    model, data = (getattr(env.unwrapped, name, None) for name in ("model", "data"))
+    inner: Any = env.unwrapped
+    model, data = (getattr(inner, name, None) for name in ("model", "data"))
+    with contextlib.suppress(AttributeError):  # dm_control wraps both
+        physics = inner._env.physics
+        model, data = physics.model.ptr, physics.data.ptr
     both = isinstance(model, mujoco.MjModel) and isinstance(data, mujoco.MjData)
     return (model, data) if both else None
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from pes_rl.config.values import count
 from pes_rl.runtime import single_threaded_math
+from pes_rl.storage.files import Place
 from pes_rl.storage.policy import load_policy
 from pes_rl.storage.run_folder import versions
 from pes_rl.storage.saved_policy import SavedPolicy
@@ -24,14 +24,14 @@ _OWN = ("brax", "jax", "jaxlib", "numpy")
 _AT_A_TIME = 256
 
 
-def evaluate(path: str | Path, episodes: int = 100, seed: int = 0) -> dict[str, Any]:
+def evaluate(path: Place, episodes: int = 100, seed: int = 0) -> dict[str, Any]:
     """Play full episodes with a saved policy, deterministically.
 
     Brax's environments have no official twin: they are played on the engine that trained the
     policy, with the same NumPy policy.
 
     Args:
-      path: a run folder, a policy folder or ``zoo/NAME``.
+      path: a run, its folder, a policy folder or ``zoo/NAME``.
       episodes: number of episodes.
       seed: episode i is reset with seed ``seed + i``.
 

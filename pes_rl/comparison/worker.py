@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pes_rl.config import Config
+from pes_rl.console import say
 from pes_rl.errors import UserError
 from pes_rl.storage.files import plain, write_text_atomic
 
@@ -33,7 +34,7 @@ def main() -> int:
     try:
         result = _train(config, task) if task["kind"] == "train" else _time(config, task)
     except UserError as error:
-        print(error, file=sys.stderr)
+        say(str(error))
         return 2
     write_text_atomic(Path(task["result"]), json.dumps(plain(result), indent=2) + "\n")
     return 0

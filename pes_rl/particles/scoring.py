@@ -23,6 +23,7 @@ class _Episodes(NamedTuple):
     observation: Array
     hidden: Array
     ended: Array
+    broken: Array
     gained: Array
     length: Array
 
@@ -34,7 +35,8 @@ def make_scorer(
 
     Start states are keyed by the seed, the update that is scored and the episode. The policy
     computes in theta's precision, as it will once saved, and every episode stops at its end, at
-    ``horizon`` env steps, or at the step at which the simulation broke down.
+    ``horizon`` env steps, or at the step at which the simulation broke down. That one's return is
+    NaN.
     """
     base = jax.random.fold_in(jax.random.key(seed), streams.EVALUATION)
 
@@ -46,7 +48,8 @@ def make_scorer(
         zeros = jnp.zeros(episodes, observation.dtype)
         hidden = jnp.zeros((episodes, policy.state_size), observation.dtype)
         length = jnp.zeros(episodes, jnp.int32)
-        return _Episodes(state, observation, hidden, jnp.zeros(episodes, bool), zeros, length)
+        no = jnp.zeros(episodes, bool)
+        return _Episodes(state, observation, hidden, no, no, zeros, length)
 
     def score(theta: Array, norm: Affine, update: Array) -> tuple[Array, Array]:
         weights = policy.unpack(theta)
@@ -63,6 +66,7 @@ def make_scorer(
                 out.observation,
                 hidden.astype(now.hidden.dtype),
                 now.ended | out.terminated.astype(bool) | ~sound,
+                now.broken | (live & ~sound),
                 now.gained + jnp.where(live & sound, out.reward, 0),
                 now.length + live.astype(jnp.int32),
             )
@@ -72,6 +76,6 @@ def make_scorer(
 
         with jax.default_matmul_precision("highest"):
             last = jax.lax.while_loop(unfinished, step, start(update))
-        return last.gained, last.length
+        return jnp.where(last.broken, jnp.nan, last.gained), last.length
 
     return jax.jit(score)

@@ -68,6 +68,7 @@ class DeviceTrainer:
       exact_resume: True, a restored run continues bit for bit on the same devices.
       observation_shape: None, observations are flat.
       action_shape: None, actions are flat.
+      broken_off: False, an update happens or does not.
 
     Raises:
       UserError: the pairs cannot be spread evenly over the devices, or an update counts too many
@@ -75,6 +76,7 @@ class DeviceTrainer:
     """
 
     exact_resume = True
+    broken_off = False
     observation_shape: tuple[int, ...] | None = None
     action_shape: tuple[int, ...] | None = None
 

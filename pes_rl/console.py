@@ -7,7 +7,6 @@ go away.
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from typing import Any
 
@@ -53,17 +52,6 @@ def make_bar() -> Any:
         console=make_console(),
         auto_refresh=False,  # no thread: it would compete with the physics for the interpreter
     )
-
-
-def drop_unheard() -> None:
-    """Forget what stderr did not take: Python would try again as it ends, and exit with 120."""
-    if sys.stderr is None:
-        return
-    try:
-        sys.stderr.flush()
-    except _UNHEARD:
-        with contextlib.suppress(*_UNHEARD):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 class _Stderr:

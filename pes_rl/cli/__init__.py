@@ -60,8 +60,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         place = f" ({error.filename})" if error.filename else ""
         console.say(f"pes-rl: error: {error.strerror or error}{place}")
         return 2
-    finally:
-        console.drop_unheard()
 
 
 def _run(arguments: list[str]) -> int:

@@ -178,4 +178,6 @@ def _result(store: Store, cell: Cell) -> str:
         return "finished"
     score = found["score"]
     mean, std = score["episode_return_mean"], score["episode_return_std"]
+    if mean is None:
+        return "simulations of unseen episodes broke down"
     return f"return {mean:.1f} +- {std:.1f} over {score['episodes']} unseen episodes"

@@ -24,6 +24,11 @@ class Health:
     broken: int = 0
     barren: int = 0
 
+    @classmethod
+    def of(cls, meta: Mapping[str, Any]) -> Health:
+        """As it was at a checkpoint, of which ``meta`` is what was saved beside the arrays."""
+        return cls(**meta.get("health", {}))
+
     def count(self, row: Mapping[str, Any]) -> None:
         """Count one update's metrics row."""
         idle = row["train/grad_norm"] == 0

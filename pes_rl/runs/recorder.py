@@ -57,7 +57,7 @@ class Recorder:
         self.best = meta.get("best_return", -math.inf)
         self.last = meta.get("last_return", math.nan)
         self._scored = meta.get("scored_update", -1)
-        self._health, self._warned = Health(**meta.get("health", {})), False
+        self._health, self._warned = Health.of(meta), False
         self._earlier_seconds = meta.get("wall_time_s", 0.0)
         self._start = self._row_time = time.perf_counter()
         self._paused, self._row_steps = 0.0, trainer.env_steps
@@ -149,14 +149,18 @@ class Recorder:
         """Say how the run ended."""
         best, last = (f"{x:.1f}" if math.isfinite(x) else "none" for x in (self.best, self.last))
         self.note(f"best return {best}, last {last}")
-        if remark := self._health.remark(self.trainer.updates):
+        remark = self._health.remark(self.trainer.updates)
+        if remark and not self._failure():
             self.note(remark)
 
     def check(self) -> None:
         """Raise UserError if the run has used its budget and come to nothing."""
-        failure = self._health.failure(self.trainer.updates, self.best)
-        if failure and self.trainer.env_steps >= self.config.num_env_steps:
+        if failure := self._failure():
             raise UserError(f"{self.path}: {failure}")
+
+    def _failure(self) -> str | None:
+        over = self.trainer.env_steps >= self.config.num_env_steps
+        return self._health.failure(self.trainer.updates, self.best) if over else None
 
     def _rescue(self) -> None:
         """Save what has been trained. The error that is under way is the one to tell of."""

@@ -27,6 +27,7 @@ from pes_rl.particles.scoring import make_scorer
 from pes_rl.policies import make_policy
 from pes_rl.policies.normalizer import Normalizer
 from pes_rl.training import memory
+from pes_rl.training.backend import refuse_fork
 from pes_rl.training.compilation import use_compilation_cache
 from pes_rl.training.credit import configured_spacing
 from pes_rl.training.placement import (
@@ -87,6 +88,7 @@ class DeviceTrainer:
         environment: JaxEnvironment | None = None,
         dtype: Any = np.float32,
     ):
+        refuse_fork()
         use_compilation_cache()
         self.config = config
         # Before the devices are looked up: an engine may have settings to make.

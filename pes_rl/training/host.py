@@ -19,6 +19,7 @@ from pes_rl.particles.crew import Crew, episode_rng, play
 from pes_rl.particles.host import HostPopulation
 from pes_rl.policies import make_policy
 from pes_rl.policies.normalizer import Affine, Normalizer
+from pes_rl.training.backend import refuse_fork
 from pes_rl.training.credit import configured_spacing
 from pes_rl.training.placement import fetch
 from pes_rl.training.processes import ALONE, Processes
@@ -55,6 +56,7 @@ class HostTrainer:
           UserError: the pairs cannot be spread evenly over the processes, or the engine cannot
             save its environments.
         """
+        refuse_fork()
         share = check_share(config, processes)
         make = make_simulator or _configured(config)
         threads = config.num_threads or available_threads()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pes_rl.config import build_config
 from pes_rl.envs.loading import name_of
+from pes_rl.storage.files import Place, as_path
 
 if TYPE_CHECKING:
     from pes_rl.runs.recorder import Callback
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def train(
     env: str | Callable[..., Any],
     *,
-    run_dir: str | Path | None = None,
-    config: str | Path | None = None,
+    run_dir: Place | None = None,
+    config: Place | None = None,
     callback: Callback | None = None,
     **overrides: Any,
 ) -> Run:
@@ -38,16 +38,15 @@ def train(
     """
     env = name_of(env, "environment")
     given = {"env": env, **overrides}
-    built = build_config(given, Path(config) if config is not None else None)
+    built = build_config(given, as_path(config) if config is not None else None)
     from pes_rl.runs.run import train_from_config  # heavy: JAX and MuJoCo
 
     command = _call("train", env, {"run_dir": run_dir, "config": config, **overrides})
-    folder = Path(run_dir) if run_dir is not None else None
-    return train_from_config(built, folder, command, callback=callback)
+    return train_from_config(built, run_dir, command, callback=callback)
 
 
 def resume(
-    run: str | Path,
+    run: Place,
     num_env_steps: Any = None,
     num_threads: Any = None,
     checkpoint_every: Any = None,
@@ -56,7 +55,7 @@ def resume(
     """Continue or extend a run, bit for bit where the engine allows; return it once it has stopped.
 
     Args:
-      run: its folder.
+      run: what `train` returned, or its folder.
       num_env_steps: a new budget, at least what the run has trained already.
       num_threads: physics threads from here on.
       checkpoint_every: env steps between checkpoints from here on.
@@ -72,8 +71,8 @@ def resume(
         "num_threads": num_threads,
         "checkpoint_every": checkpoint_every,
     }
-    command = _call("resume", str(run), changes)
-    return runs.resume(Path(run), **changes, command=command, callback=callback)
+    command = _call("resume", str(as_path(run)), changes)
+    return runs.resume(run, **changes, command=command, callback=callback)
 
 
 def _call(name: str, first: str, options: dict[str, Any]) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from pes_rl.config.values import count
 from pes_rl.runtime import single_threaded_math
+from pes_rl.storage.files import Place
 from pes_rl.storage.policy import load_policy
 from pes_rl.storage.run_folder import versions
 from pes_rl.storage.saved_policy import SavedPolicy
@@ -24,7 +24,7 @@ _OWN = ("brax", "jax", "jaxlib", "numpy")
 _AT_A_TIME, _STEPS = 256, 100  # episodes side by side; env steps in one call of a program
 
 
-def evaluate(path: str | Path, episodes: int = 100, seed: int = 0) -> dict[str, Any]:
+def evaluate(path: Place, episodes: int = 100, seed: int = 0) -> dict[str, Any]:
     """Play full episodes with a saved policy, deterministically.
 
     Environments of JAX engines without an official twin are played on the engine that trained the
@@ -32,7 +32,7 @@ def evaluate(path: str | Path, episodes: int = 100, seed: int = 0) -> dict[str, 
     by an observation or a reward that is not finite, is counted apart and has no return.
 
     Args:
-      path: a run folder, a policy folder or ``zoo/NAME``.
+      path: a run, its folder, a policy folder or ``zoo/NAME``.
       episodes: number of episodes.
       seed: episode i is reset with seed ``seed + i``.
 

@@ -34,8 +34,14 @@ def single_threaded_math() -> Iterator[None]:
 
 @contextlib.contextmanager
 def training_math() -> Iterator[None]:
-    """`single_threaded_math` for JAX's solvers too, whose BLAS is SciPy's."""
+    """`single_threaded_math` for JAX's solvers too, whose BLAS is SciPy's, and JAX's usual rules.
+
+    A user may have had JAX refuse to promote dtypes and ranks, which all of it relies on.
+    """
+    import jax
+
     # Only libraries that are loaded can be limited, and JAX loads this one when it first solves.
     importlib.import_module("scipy.linalg")
-    with single_threaded_math():
+    dtypes, ranks = jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow")
+    with single_threaded_math(), dtypes, ranks:
         yield

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import os
 import shutil
 import tempfile
@@ -72,3 +74,24 @@ def dots():
     gymnasium.register(DOTS, Dots)
     yield Dots
     del gymnasium.registry[DOTS]
+
+
+@functools.cache
+def _programs(config, observation_size):
+    from pes_rl.training.processes import ALONE
+    from pes_rl.training.programs import make_programs
+
+    return make_programs(config, observation_size, ALONE)
+
+
+@pytest.fixture(scope="module")
+def shared_programs():
+    """Host trainers of one configuration, whatever its budget, share what is compiled for them."""
+
+    def programs(config, observation_size, processes):
+        assert processes.size == 1
+        return _programs(dataclasses.replace(config, num_env_steps=1), observation_size)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pes_rl.training.host.make_programs", programs)
+        yield

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pes_rl"
 # Names of one line do not import each other.
 LAYERS = """
-errors streams styles runtime
+errors console streams styles runtime
 policies estimators baselines problems zoo
 storage envs
 config particles

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn, Protocol
 
 import pes_rl
+from pes_rl import console
 from pes_rl.cli import compare, envs, evaluate, render, reproduce, train
 from pes_rl.errors import UserError, suggest
 
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(arguments)
     except UserError as error:
         message = "\n".join(str(error).strip().splitlines()[:3])
-        print(f"pes-rl: error: {message}", file=sys.stderr)
+        console.say(f"pes-rl: error: {message}")
         return 2
     except KeyboardInterrupt:
         return 130
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except OSError as error:  # a disk that is full, or has gone
         place = f" ({error.filename})" if error.filename else ""
-        print(f"pes-rl: error: {error.strerror or error}{place}", file=sys.stderr)
+        console.say(f"pes-rl: error: {error.strerror or error}{place}")
         return 2
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from pes_rl.config.values import count
+from pes_rl.console import say
 
 HELP: str = "score a trained policy in the official environment"
 
@@ -37,10 +37,7 @@ def run(options: dict[str, Any], command: str) -> None:
     print(json.dumps(plain(result)) if options["json"] else _text(result))
     if result["version_changes"]:
         changes = ", ".join(result["version_changes"])
-        print(
-            f"pes-rl: note: versions differ from those of training ({changes}); scores may too",
-            file=sys.stderr,
-        )
+        say(f"pes-rl: note: versions differ from those of training ({changes}); scores may too")
 
 
 def _text(result: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from pes_rl.cli.parsing import add_option
 from pes_rl.config import DERIVED, OPTIONS, Option, build_config
 from pes_rl.config.values import count, flag
 from pes_rl.errors import UserError
+from pes_rl.storage.files import as_path
 
 if TYPE_CHECKING:
     from pes_rl.training.processes import Processes
@@ -58,7 +59,7 @@ def run(options: dict[str, Any], command: str) -> None:
     place = _place(options)
     run_dir, config_file, resume = (options.pop(k, None) for k in ("run_dir", "config", "resume"))
     if resume is None:
-        config = build_config(options, config_file)
+        config = build_config(options, config_file and as_path(config_file))
         from pes_rl.runs.run import train_from_config
 
         _start(partial(train_from_config, config, run_dir, command), place)

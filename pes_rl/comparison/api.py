@@ -11,6 +11,7 @@ from pes_rl.comparison.plan import DEFAULT_ESTIMATORS, Cell, Plan, make_plan
 from pes_rl.comparison.store import SCORE_SEED, Store, marked_command, open_store, timing_key
 from pes_rl.config import JAX_ENGINES
 from pes_rl.errors import UserError
+from pes_rl.storage.files import Place, as_path
 
 _TIMED_ENV_STEPS = 200_000
 
@@ -25,7 +26,7 @@ class Comparison(NamedTuple):
 def compare(
     env: str | Iterable[str],
     *,
-    out: str | Path,
+    out: Place,
     estimators: str | Iterable[str] = DEFAULT_ESTIMATORS,
     seeds: Any = 5,
     first_seed: Any = 0,
@@ -64,7 +65,7 @@ def compare(
     number = _workers(workers)
     from pes_rl.runs.signals import leave_if, stop_signals
 
-    with open_store(Path(out), plan) as store, stop_signals() as stop:
+    with open_store(as_path(out).absolute(), plan) as store, stop_signals() as stop:
         _train(plan, store, number, stop)
         leave_if(stop)
         if timing:
@@ -177,4 +178,6 @@ def _result(store: Store, cell: Cell) -> str:
         return "finished"
     score = found["score"]
     mean, std = score["episode_return_mean"], score["episode_return_std"]
+    if mean is None:
+        return "simulations of unseen episodes broke down"
     return f"return {mean:.1f} +- {std:.1f} over {score['episodes']} unseen episodes"

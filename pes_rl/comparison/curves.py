@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,6 +43,8 @@ class Curve(NamedTuple):
       returns: [E], mean return of each evaluation's episodes.
       depth: env steps of one update for one particle: the segment length, for es the horizon.
       score: None if it was not played.
+      broken: how many evaluations, the score among them, had an episode that broke down; each of
+        them counts as the run's lowest return.
     """
 
     env: str
@@ -52,6 +55,7 @@ class Curve(NamedTuple):
     returns: np.ndarray
     depth: int
     score: Score | None = None
+    broken: int = 0
 
     def clock(self, name: str, speed: Speed | None = None) -> np.ndarray:
         """The x-axis ``name`` of ``CLOCKS`` [E]; seconds need a measured ``speed``."""
@@ -65,29 +69,42 @@ class Curve(NamedTuple):
         }[name].astype(float)
 
 
-def read_curve(run: Path, config: Config, initial_return: float, score: Mapping[str, Any]) -> Curve:
-    """The curve of a finished run folder.
+def read_curve(
+    run: Path, config: Config, initial_return: float | None, score: Mapping[str, Any]
+) -> Curve:
+    """The curve of a finished run folder, at least one evaluation of which was sound.
 
     Args:
       run: the folder; its metrics.jsonl holds the evaluations.
       config: what was run.
-      initial_return: mean return of the untrained policy, which the run itself does not evaluate.
+      initial_return: mean return of the untrained policy, which the run itself does not evaluate;
+        None, as in all that is read of JSON, if an episode broke down.
       score: result of `pes_rl.evaluate`.
     """
-    rows = [row for row in read_metrics(run) if row.get("eval/episode_return") is not None]
     points = [(0, 0, initial_return)]
-    points += [(r["env_steps"], r["update"], r["eval/episode_return"]) for r in rows]
-    env_steps, updates, returns = (np.array(column) for column in zip(*points, strict=True))
+    points += [
+        (row["env_steps"], row["update"], row["eval/episode_return"])
+        for row in read_metrics(run)
+        if "eval/episode_return" in row
+    ]
+    env_steps, updates, means = zip(*points, strict=True)
+    returns = np.array([*means, score["episode_return_mean"]], float)  # None becomes NaN
+    broken = np.isnan(returns)
+    returns[broken] = np.nanmin(returns)
+    std = score["episode_return_std"]
     return Curve(
         config.env,
         config.estimator,
         config.seed,
-        env_steps,
-        updates,
-        returns,
+        np.array(env_steps),
+        np.array(updates),
+        returns[:-1],
         config.unroll_length,
-        Score(*(score[key] for key in _SCORE)),
+        Score(
+            float(returns[-1]),
+            math.nan if std is None else std,
+            score["episodes"],
+            score["seed"],
+        ),
+        int(broken.sum()),
     )
-
-
-_SCORE = ("episode_return_mean", "episode_return_std", "episodes", "seed")

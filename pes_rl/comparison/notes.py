@@ -94,6 +94,11 @@ def _reading(result: Result) -> str:
         _intervals(count),
         *_versions(result),
     ]
+    if broken := sum(curve.broken for curve in result.curves):
+        points.append(
+            f"**{broken} evaluations** had an episode whose simulation broke down. Each counts as "
+            "the lowest return that its run had otherwise."
+        )
     if result.inexact:
         points.append(
             "Some of these environments cannot be saved: a run of theirs that was interrupted has "

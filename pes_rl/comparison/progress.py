@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pes_rl import console
 from pes_rl.runs.progress import duration
 from pes_rl.storage.run_folder import METRICS
 
@@ -38,8 +38,8 @@ class Progress:
         self._next_draw = 0.0
 
     def __enter__(self) -> Progress:
-        if sys.stderr.isatty():
-            self._bar = _make_bar()
+        if console.is_terminal():
+            self._bar = console.make_bar()
             self._all = self._bar.add_task(self._title(), total=self._total, info="")
             self._bar.start()
         return self
@@ -57,7 +57,7 @@ class Progress:
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False)
         else:
-            print(text, file=sys.stderr, flush=True)
+            console.say(text)
 
     def finished(self, label: str, env_steps: int, result: str) -> None:
         """A run has ended."""
@@ -105,18 +105,3 @@ def _doing(done: int, budget: int) -> str:
     if done == 0:
         return "starting"
     return "scoring the selected policy" if done >= budget else f"{done / 1e6:.2f} M env steps"
-
-
-def _make_bar() -> Any:
-    from rich.console import Console
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn
-    from rich.progress import Progress as Bar
-
-    return Bar(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[info]}", markup=False),
-        console=Console(stderr=True),
-        auto_refresh=False,  # no thread, as in training
-    )

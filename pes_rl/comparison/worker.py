@@ -8,6 +8,7 @@ if it had been killed with it.
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pes_rl.config import Config
+from pes_rl.console import say
 from pes_rl.errors import UserError
 from pes_rl.storage.files import plain, write_text_atomic
 
@@ -33,7 +35,7 @@ def main() -> int:
     try:
         result = _train(config, task) if task["kind"] == "train" else _time(config, task)
     except UserError as error:
-        print(error, file=sys.stderr)
+        say(str(error))
         return 2
     write_text_atomic(Path(task["result"]), json.dumps(plain(result), indent=2) + "\n")
     return 0
@@ -58,12 +60,13 @@ def _train(config: Config, task: dict[str, Any]) -> dict[str, Any]:
     """Train or continue a run unless it is finished, then score its selected policy."""
     run = Path(task["run"])
     env_steps = _train_run(config, run, Path(task["result"]), task["command"])
+    _require_sound(run)
     from pes_rl.evaluation import evaluate
     from pes_rl.runs.run import make_trainer
-    from pes_rl.runtime import single_threaded_math
+    from pes_rl.runtime import training_math
 
-    with single_threaded_math():
-        initial = make_trainer(config).evaluate().returns.mean()
+    with training_math():
+        initial = make_trainer(config).evaluate().mean
         score = evaluate(run, task["episodes"], task["seed"])
     return {"env_steps": env_steps, "initial_return": initial, "score": score}
 
@@ -87,6 +90,19 @@ def _train_run(config: Config, run: Path, scored: Path, command: str) -> int:
         return trained
     again = resume(run, config.num_env_steps, config.num_threads, config.checkpoint_every, command)
     return again.env_steps
+
+
+def _require_sound(run: Path) -> None:
+    """Raise UserError if a run that has finished has nothing that could be compared."""
+    from pes_rl.runs.health import Health
+    from pes_rl.storage.checkpoint import load_latest
+
+    meta = load_latest(run).meta
+    problem = Health.of(meta).failure(meta["update"], meta["best_return"])
+    if problem is None and meta["best_return"] == -math.inf:
+        problem = "in every evaluation the simulation of an episode broke down"
+    if problem is not None:
+        raise UserError(f"{run}: {problem}")
 
 
 def _time(config: Config, task: dict[str, Any]) -> dict[str, Any]:

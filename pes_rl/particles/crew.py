@@ -206,12 +206,15 @@ def play(
     horizon: int,
     rngs: Sequence[np.random.Generator],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One full episode per row with the same theta [P]: returns [n] and lengths [n]."""
+    """One full episode per row with the same theta [P]: returns [n] and lengths [n].
+
+    The return of an episode whose simulation broke down is NaN.
+    """
     n = len(crew.ended)
     crew.restart(np.arange(n), rngs)
     particles = np.broadcast_to(theta, (n, theta.size))
     tally = crew.unroll(particles, norm, np.full(n, horizon), observe=False)
-    return tally.reward, tally.steps
+    return np.where(tally.unstable, np.nan, tally.reward), tally.steps
 
 
 def _lives(gains: Gains) -> tuple[np.ndarray, np.ndarray]:

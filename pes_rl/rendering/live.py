@@ -9,13 +9,13 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pes_rl.envs.packages import import_mujoco
 from pes_rl.errors import UserError
 from pes_rl.rendering.gl import has_display
 from pes_rl.rendering.style import restyled
+from pes_rl.storage.files import Place
 
 if TYPE_CHECKING:
     from pes_rl.rendering.camera import Shot
@@ -25,11 +25,11 @@ _PAUSE_S = 0.5  # between the end of the episode and its repetition
 _CLOSE_S = 5.0
 
 
-def watch(path: str | Path, *, episode_seed: int = 0, camera: str | None = None) -> dict[str, Any]:
+def watch(path: Place, *, episode_seed: int = 0, camera: str | None = None) -> dict[str, Any]:
     """Repeat one episode of a saved policy in MuJoCo's viewer; returns when it is closed.
 
     Args:
-      path: a run folder, a policy folder or ``zoo/NAME``.
+      path: a run, its folder, a policy folder or ``zoo/NAME``.
       episode_seed: the episode is that of ``evaluate(path, episodes=1, seed=episode_seed)``.
       camera: a camera of the MuJoCo model; by default the mouse moves one around the body.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pes_rl import console
 from pes_rl.errors import UserError, suggest
+from pes_rl.storage.files import Place, as_path
 
 if TYPE_CHECKING:
     from pes_rl.rendering.recording import Recording
@@ -46,8 +47,8 @@ _PALETTE_SAMPLES = 12
 
 
 def render(
-    path: str | Path,
-    out: str | Path,
+    path: Place,
+    out: Place,
     *,
     episode_seed: int = 0,
     width: int | None = None,
@@ -58,7 +59,7 @@ def render(
     """Play one episode of a saved policy, as ``evaluate`` does, and write it to ``out``.
 
     Args:
-      path: a run folder, a policy folder or ``zoo/NAME``.
+      path: a run, its folder, a policy folder or ``zoo/NAME``.
       out: an ``.mp4``, ``.gif``, ``.png`` (the middle of the episode) or ``.html`` file, replaced
         when it is complete. The page needs no OpenGL.
       episode_seed: the episode is that of ``evaluate(path, episodes=1, seed=episode_seed)``.
@@ -75,8 +76,9 @@ def render(
       UserError: there is no policy, a setting is wrong, the environment cannot be drawn, or the
         file cannot be written. A file that was there before is then still there.
     """
-    out = Path(out)
+    out = as_path(out)
     style = _check(out, {"width": width, "height": height, "camera": camera, "fps": fps})
+    out = out.absolute()  # environments may change the working directory
     from pes_rl.rendering.recording import record
     from pes_rl.storage.policy import load_policy
 
@@ -184,13 +186,12 @@ def sample_frames(
 
 def _with_progress(drawn: Iterator[np.ndarray], total: int, label: str) -> Iterator[np.ndarray]:
     """Show a bar on a terminal; drawing without a GPU takes a while."""
-    if not sys.stderr.isatty():
+    if not console.is_terminal():
         yield from drawn
         return
-    from rich.console import Console
     from rich.progress import track
 
-    yield from track(drawn, label, total, console=Console(stderr=True), transient=True)
+    yield from track(drawn, label, total, console=console.make_console(), transient=True)
 
 
 @contextlib.contextmanager

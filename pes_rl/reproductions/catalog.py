@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from pathlib import Path
 
+from pes_rl.console import say
 from pes_rl.errors import UserError, suggest
 from pes_rl.reproductions.experiment import Experiment, Report
+from pes_rl.storage.files import Place, as_path
 
 # In the order in which ``pes-rl reproduce --list`` shows them.
 NAMES = (
@@ -28,7 +29,7 @@ def load(name: str) -> Experiment:
 
 
 def reproduce(
-    name: str, *, quick: bool = False, out: Path | None = None, command: str = ""
+    name: str, *, quick: bool = False, out: Place | None = None, command: str = ""
 ) -> Path:
     """Run one experiment and write its figures, ``result.json`` and ``claims.md``.
 
@@ -47,13 +48,13 @@ def reproduce(
     if name not in NAMES:
         hint = suggest(name, NAMES) or f"; choose from {', '.join(NAMES)}"
         raise UserError(f"unknown experiment {name!r}{hint}")
-    folder = out if out is not None else Path("runs/reproductions") / (name + "-quick" * quick)
+    folder = Path("runs/reproductions") / (name + "-quick" * quick) if out is None else as_path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {str(folder)!r} is not a folder: {error.strerror}") from None
     experiment = load(name)
-    report = Report(name, folder, lambda text: print(text, file=sys.stderr, flush=True))
+    report = Report(name, folder, say)
     experiment.run(quick, report)
     report.finish(quick, command)
     return folder

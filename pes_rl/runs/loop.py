@@ -90,10 +90,12 @@ def train(trainer: Trainer, output: Output, processes: Processes, stop: list[int
     output.start()
     if not processes.agreed(stop, output.finished):
         for due in schedule(trainer):
-            if due.evaluate:
-                output.evaluate(due.rows)
-                processes.wait()
-            output.write(due.rows)
+            try:
+                if due.evaluate:
+                    output.evaluate(due.rows)
+                    processes.wait()
+            finally:  # whatever comes of it, these updates have been made
+                output.write(due.rows)
             if due.save:
                 output.save()
             if processes.agreed(stop, output.finished):

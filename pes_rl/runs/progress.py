@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Any
+
+from pes_rl import console
 
 _REFRESH_S = 0.25
 
@@ -23,8 +24,8 @@ class Progress:
         self._next_draw = 0.0
 
     def __enter__(self) -> Progress:
-        if sys.stderr.isatty():
-            self._bar = _make_bar()
+        if console.is_terminal():
+            self._bar = console.make_bar()
             self._task = self._bar.add_task(self.label, total=self.total, info="")
             self._bar.start()
         return self
@@ -41,7 +42,7 @@ class Progress:
             self._bar.console.print(text, markup=False, highlight=False)
             self._bar.refresh()
         else:
-            print(text, file=sys.stderr, flush=True)
+            console.say(text)
 
     def update(
         self,
@@ -61,21 +62,6 @@ class Progress:
         info = _info(steps_per_second, current_return, best_return)
         info += f"  {duration(left)} left" if left is not None else ""
         self._bar.update(self._task, completed=env_steps, info=info, refresh=True)
-
-
-def _make_bar() -> Any:
-    from rich.console import Console
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn
-    from rich.progress import Progress as Bar
-
-    return Bar(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[info]}", markup=False),
-        console=Console(stderr=True),
-        auto_refresh=False,  # no thread: it would compete with the physics for the interpreter
-    )
 
 
 def _info(speed: float, current: float | None, best: float | None) -> str:

@@ -10,6 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pes_rl.errors import UserError
+from pes_rl.runs.health import Health
 from pes_rl.runs.progress import Progress
 from pes_rl.storage.checkpoint import Checkpoint, flatten, save_checkpoint
 from pes_rl.storage.metrics import MetricsWriter
@@ -22,11 +24,13 @@ Callback = Callable[[dict[str, Any]], Any]
 
 
 class Recorder:
-    """Writes a run's folder and shows its progress. A context manager, for its open files.
+    """Writes a run's folder and shows its progress.
+
+    A context manager, for its open files; left by an error, it first saves what has been trained.
 
     Attributes:
-      best: highest evaluation so far, -inf before the first.
-      last: newest evaluation, NaN before the first.
+      best: highest evaluation so far, -inf before the first sound one.
+      last: newest evaluation, NaN before the first, and where an episode broke down.
       finished: whether the callback wants the run to stop.
     """
 
@@ -53,6 +57,7 @@ class Recorder:
         self.best = meta.get("best_return", -math.inf)
         self.last = meta.get("last_return", math.nan)
         self._scored = meta.get("scored_update", -1)
+        self._health, self._warned = Health.of(meta), False
         self._earlier_seconds = meta.get("wall_time_s", 0.0)
         self._start = self._row_time = time.perf_counter()
         self._paused, self._row_steps = 0.0, trainer.env_steps
@@ -68,8 +73,11 @@ class Recorder:
             self._files = files.pop_all()
         return self
 
-    def __exit__(self, *exception: Any) -> None:
-        self._files.__exit__(*exception)
+    def __exit__(self, kind: type[BaseException] | None, *exception: Any) -> None:
+        # Of several processes the others would have to take part.
+        if kind is not None and issubclass(kind, Exception) and self._processes.size == 1:
+            self._rescue()
+        self._files.__exit__(kind, *exception)
 
     def note(self, text: str) -> None:
         """Say one thing above the bar or in the log."""
@@ -83,16 +91,24 @@ class Recorder:
         """Score the policy, keep it if it is the best so far, and add the score to the last row."""
         with self._pause():
             result = self.trainer.evaluate()
-            self.last, self._scored = float(result.returns.mean()), self.trainer.updates
-            if self.last > self.best:
+            self.last, self._scored = result.mean, self.trainer.updates
+            if self.last > self.best:  # never where it is NaN
                 self.best = self.last
                 self._save_policy(BEST_POLICY)
         rows[-1] |= {
             "eval/episode_return": self.last,
-            "eval/episode_return_std": float(result.returns.std()),
+            "eval/episode_return_std": result.std,
             "eval/episode_length": float(result.lengths.mean()),
             "eval/episodes": len(result.returns),
+            "eval/broken_episodes": result.broken,
         }
+        if result.broken and not self._warned:
+            self._warned = True
+            self.note(
+                f"warning: {result.broken} of {len(result.returns)} evaluation episodes broke down "
+                f"after {self.trainer.env_steps} env steps; an evaluation with such an episode has "
+                "no return and is never the best"
+            )
 
     def write(self, rows: list[dict[str, Any]]) -> None:
         """Append the rows to the metrics, show where the run is, and tell the callback."""
@@ -105,12 +121,15 @@ class Recorder:
             "total/env_steps_per_second": steps / elapsed,
         }
         self._row_time, self._paused, self._row_steps = now, 0.0, self.trainer.env_steps
+        whole = []
         for row in rows:
             head = {key: row[key] for key in ("env_steps", "update")}
-            whole = head | {"wall_time_s": self._wall_time()} | row | speeds
-            self._metrics.write(whole)
-            if self._callback is not None and self._callback(whole):
-                self.finished = True
+            whole.append(head | {"wall_time_s": self._wall_time()} | row | speeds)
+            self._metrics.write(whole[-1])
+            self._health.count(row)
+        if self._callback is not None:
+            for row in whole:  # after all have been kept, for it may raise
+                self.finished |= bool(self._callback(row))
         shown = None if math.isnan(self.last) else self.last
         best = None if math.isinf(self.best) else self.best
         self._progress.update(self.trainer.env_steps, speed, shown, best)
@@ -125,6 +144,32 @@ class Recorder:
                 self._saved_update = self.trainer.updates
                 self._processes.wait()
             self._save_policy(LAST_POLICY)
+
+    def conclude(self) -> None:
+        """Say how the run ended."""
+        best, last = (f"{x:.1f}" if math.isfinite(x) else "none" for x in (self.best, self.last))
+        self.note(f"best return {best}, last {last}")
+        remark = self._health.remark(self.trainer.updates)
+        if remark and not self._failure():
+            self.note(remark)
+
+    def check(self) -> None:
+        """Raise UserError if the run has used its budget and come to nothing."""
+        if failure := self._failure():
+            raise UserError(f"{self.path}: {failure}")
+
+    def _failure(self) -> str | None:
+        over = self.trainer.env_steps >= self.config.num_env_steps
+        return self._health.failure(self.trainer.updates, self.best) if over else None
+
+    def _rescue(self) -> None:
+        """Save what has been trained. The error that is under way is the one to tell of."""
+        before, trainer = self._saved_update, self.trainer
+        with contextlib.suppress(Exception):
+            self.save()
+        if self._saved_update != before:
+            anew = "; every pair will begin a new episode" if trainer.broken_off else ""
+            self.note(f"saved after update {trainer.updates}, to be resumed{anew}")
 
     @contextlib.contextmanager
     def _pause(self) -> Iterator[None]:
@@ -145,6 +190,7 @@ class Recorder:
             "last_return": self.last,
             "scored_update": self._scored,
             "num_shares": self.trainer.num_shares,
+            "health": asdict(self._health),
         }
 
     def _save_policy(self, name: str) -> None:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import math
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pes_rl.config import Config, load_config, save_config, validate
 from pes_rl.config.values import count
+from pes_rl.console import warn
 from pes_rl.errors import UserError
 from pes_rl.runs.loop import MakeTrainer, Silent, train
 from pes_rl.runs.recorder import Callback, Recorder
 from pes_rl.runs.signals import leave_if, stop_signals
 from pes_rl.runtime import training_math
 from pes_rl.storage.checkpoint import Checkpoint, load_latest, unflatten
+from pes_rl.storage.files import Place, as_path
 from pes_rl.storage.metrics import read_metrics
 from pes_rl.storage.policy import load_policy
 from pes_rl.storage.run_folder import (
     CONFIG,
+    create_named_run,
     create_run,
     is_run,
     lock_run,
@@ -37,12 +39,18 @@ from pes_rl.training.protocol import Trainer
 
 
 class Run(NamedTuple):
-    """A run that has stopped: its folder, env steps consumed, last and best evaluation."""
+    """A run that has stopped: its folder, env steps consumed, last and best evaluation.
+
+    It goes wherever the path of a run does.
+    """
 
     path: Path
     env_steps: int
     last_return: float
     best_return: float
+
+    def __fspath__(self) -> str:
+        return str(self.path)
 
     @property
     def policy(self) -> SavedPolicy:
@@ -57,7 +65,7 @@ class Run(NamedTuple):
 
 def train_from_config(
     config: Config,
-    run_dir: Path | None,
+    run_dir: Place | None,
     command: str,
     processes: Processes = ALONE,
     callback: Callback | None = None,
@@ -77,9 +85,14 @@ def train_from_config(
       make: makes the trainer.
 
     Raises:
-      UserError: the folder is not empty or cannot be written; nothing has been created then.
-      KeyboardInterrupt, SystemExit(143): SIGINT or SIGTERM arrived; what exists has been saved.
+      UserError: the folder is not empty or cannot be written; nothing has been created then. Or
+        simulations broke down until nothing was left to learn from; what exists has been saved.
+      KeyboardInterrupt, SystemExit(143 or 129): SIGINT, SIGTERM or SIGHUP arrived; what exists has
+        been saved.
+      Exception: whatever the environment or ``callback`` raises; what exists has been saved.
     """
+    # Now, for an environment may change the working directory.
+    runs, given = Path("runs").absolute(), None if run_dir is None else as_path(run_dir).absolute()
     with stop_signals() as stop, training_math(), contextlib.ExitStack() as held:
         trainer = make(config, processes)
         held.callback(trainer.close)
@@ -87,7 +100,8 @@ def train_from_config(
             leave_if(stop)
 
         def create() -> str:
-            path = create_run(run_dir, config.env, config.estimator, config.seed)
+            named = config.env, config.estimator, config.seed
+            path = create_run(given) if given else create_named_run(runs, *named)
             held.enter_context(lock_run(path))
             if is_run(path):
                 raise UserError(f"the run folder {path} was taken by another run; name another")
@@ -103,7 +117,7 @@ def train_from_config(
 
 
 def resume(
-    run: Path,
+    run: Place,
     num_env_steps: int | None = None,
     num_threads: int | None = None,
     checkpoint_every: int | None = None,
@@ -117,7 +131,7 @@ def resume(
     Raises:
       UserError: ``run`` is no run, is in use, has no intact checkpoint, or was made by an
         incompatible version.
-      KeyboardInterrupt, SystemExit(143): as in `train_from_config`.
+      UserError, KeyboardInterrupt, SystemExit, Exception: as in `train_from_config`.
     """
     changes = {
         "num_env_steps": num_env_steps,
@@ -129,7 +143,7 @@ def resume(
     with stop_signals() as stop, training_math(), contextlib.ExitStack() as held:
 
         def open_run() -> dict[str, Any]:
-            path = require_run(run)
+            path = require_run(as_path(run)).absolute()
             held.enter_context(lock_run(path))
             config = replace(_load_config(path), **given)
             validate(config)
@@ -158,7 +172,7 @@ def _load_checkpoint(path: Path, config: Config, num_env_steps: int | None) -> C
             f"{checkpoint.meta['env_steps']} that {path} has trained; give more to extend it"
         )
     for skipped in checkpoint.skipped:
-        print(f"pes-rl: warning: skipped a damaged checkpoint: {skipped}", file=sys.stderr)
+        warn(f"skipped a damaged checkpoint: {skipped}")
     return checkpoint
 
 
@@ -166,25 +180,20 @@ def _compare_places(checkpoint: Checkpoint, trainer: Trainer) -> None:
     """Say so if the pairs are spread otherwise than when the run was saved."""
     saved = checkpoint.meta.get("num_shares", trainer.num_shares)
     if saved != trainer.num_shares:
-        print(
-            f"pes-rl: warning: the pairs were in {saved} parts (devices or processes) and are in "
-            f"{trainer.num_shares} now; the run continues, but not bit for bit",
-            file=sys.stderr,
+        warn(
+            f"the pairs were in {saved} parts (devices or processes) and are in "
+            f"{trainer.num_shares} now; the run continues, but not bit for bit"
         )
 
 
 def _reopen(path: Path, changed: Config | None, command: str, exact: bool) -> None:
     """Note in the run folder that the run goes on."""
     if not exact:
-        print(
-            "pes-rl: warning: this engine cannot restore its environments; every pair starts "
-            "a new episode",
-            file=sys.stderr,
-        )
+        warn("this engine cannot restore its environments; every pair starts a new episode")
     if changed is not None:
         save_config(changed, path / CONFIG)
     for change in write_provenance(path, command):
-        print(f"pes-rl: warning: version changed since the run began: {change}", file=sys.stderr)
+        warn(f"version changed since the run began: {change}")
 
 
 def _train(
@@ -199,8 +208,9 @@ def _train(
     with Recorder(trainer, path, processes, checkpoint, callback) as recorder:
         train(trainer, recorder, processes, stop)
         if not stop:
-            recorder.note(f"best return {recorder.best:.1f}, last {recorder.last:.1f}")
+            recorder.conclude()
     leave_if(stop)
+    processes.decide(recorder.check)
     return Run(path, trainer.env_steps, recorder.last, recorder.best)
 
 
@@ -210,6 +220,7 @@ def _follow(
     """Another process's share; scores are known to the first one alone."""
     train(trainer, Silent(trainer, processes, saved), processes, stop)
     leave_if(stop)
+    processes.decide(lambda: None)  # the first one may find that it has come to nothing
     return Run(path, trainer.env_steps, math.nan, -math.inf)
 
 

@@ -1,4 +1,4 @@
-"""Small files that are never half written, JSON files, and values as strict JSON can hold them.
+"""Paths as users give them, small files that are never half written, and values as JSON has them.
 
 A file appears under its final name only when it is complete and on disk: written beside the
 target, synced, renamed over it, and the folder synced too.
@@ -13,6 +13,31 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from pes_rl.errors import UserError
+
+Place = str | os.PathLike[str]
+"""A path as a user gives it: text, a path, or a run that has been trained."""
+
+
+def as_path(place: Place) -> Path:
+    """``place`` with ``~`` expanded, relative if it was given so.
+
+    Raises UserError where it is nothing like a path, or where files cannot be named: some of a
+    run's say where it is, in UTF-8.
+    """
+    try:
+        path = Path(place).expanduser()
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"the path {str(place)!a} is not UTF-8; rename it, or name another"
+        ) from None
+    except TypeError:
+        raise UserError(f"a path or a run is needed, not {type(place).__name__}") from None
+    except RuntimeError as error:  # ``~nobody``
+        raise UserError(f"cannot find the folder {place}: {error}") from None
+    return path
 
 
 def fsync_folder(folder: Path) -> None:

@@ -13,13 +13,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pes_rl.console import warn
 from pes_rl.errors import UserError
 from pes_rl.storage.files import plain, write_bytes_atomic
 from pes_rl.storage.run_folder import EVENTS, METRICS
@@ -212,10 +212,9 @@ def _cut_back(path: Path, resume_update: int) -> _Kept:
         if update == resume_update:
             break  # whatever a crash left behind the checkpoint's row need not be readable
     if update < resume_update:
-        print(
-            f"pes-rl: warning: {path} ends at update {update}, before the checkpoint at update "
-            f"{resume_update}; the rows between them are lost",
-            file=sys.stderr,
+        warn(
+            f"{path} ends at update {update}, before the checkpoint at update {resume_update}; "
+            "the rows between them are lost"
         )
     if end < len(data):
         write_bytes_atomic(path, data[:end])

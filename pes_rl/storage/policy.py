@@ -26,7 +26,7 @@ from pes_rl.policies import Policy, kind_of, policy_class
 from pes_rl.policies.action import ActionSpec
 from pes_rl.policies.normalizer import Normalizer
 from pes_rl.policies.observation import ObservationSpec, array_of
-from pes_rl.storage.files import plain, write_bytes_atomic
+from pes_rl.storage.files import Place, as_path, plain, write_bytes_atomic
 from pes_rl.storage.run_folder import BEST_POLICY, LAST_POLICY, is_run, suggest_run, versions
 from pes_rl.storage.saved_policy import SavedPolicy
 
@@ -90,13 +90,13 @@ def save_policy(
         raise UserError(f"cannot save the policy in {folder}: {error.strerror}") from error
 
 
-def load_policy(path: str | Path) -> SavedPolicy:
+def load_policy(path: Place) -> SavedPolicy:
     """Load a policy folder or file, a run's policy (best, else last), or ``zoo/NAME``.
 
     A path that exists wins over the zoo.
     Raises UserError when there is none, or it is damaged, or made by a newer pes-rl.
     """
-    file = _find(Path(path))
+    file = _find(as_path(path))
     text, arrays = _read(file)
     description = json.loads(text)
     if description["schema"] != SCHEMA:
@@ -106,7 +106,7 @@ def load_policy(path: str | Path) -> SavedPolicy:
             f"this pes-rl reads schema {SCHEMA}; install the version that made it"
         )
     try:
-        return _build(file.parent, description, arrays)
+        return _build(file.parent.absolute(), description, arrays)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{file} does not describe a policy: {error}; copy it again from its run"

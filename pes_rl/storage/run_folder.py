@@ -25,47 +25,65 @@ _PROPERTIES, _LOCK = "run.json", ".lock"
 _PACKAGES = ("mujoco", "mujoco-mjx", "brax", "gymnasium", "jax", "jaxlib", "optax", "numpy")
 
 
-def create_run(run_dir: Path | None, env: str, estimator: str, seed: int) -> Path:
-    """Create an empty run folder and return it.
+def create_run(run_dir: Path) -> Path:
+    """Create the folder ``run_dir``, unless it is there and empty, and return it.
 
-    Without ``run_dir`` it is ``runs/{env}__{estimator}__seed{n}__{YYYYmmdd-HHMMSS}``, made unique
-    by ``-2``, ``-3``, ... Raises UserError, and creates nothing, when ``run_dir`` is not empty or
-    cannot be written to.
+    Raises UserError, and creates nothing, when it is not empty or cannot be written to.
     """
-    if run_dir is not None:
-        return _make_writable(Path(run_dir))
+    with _writable(run_dir):
+        if any(entry.name != _LOCK for entry in run_dir.iterdir()):  # a start that failed leaves it
+            raise UserError(
+                f"the run folder {run_dir} is not empty; name another --run-dir, or continue that "
+                f"run with --resume {run_dir}"
+            )
+    return run_dir
+
+
+def create_named_run(runs: Path, env: str, estimator: str, seed: int) -> Path:
+    """Create a folder ``{env}__{estimator}__seed{n}__{YYYYmmdd-HHMMSS}`` in ``runs``; return it.
+
+    Its name is made unique by ``-2``, ``-3``, ... Raises UserError, and creates nothing, when
+    ``runs`` cannot be written to.
+    """
     parts = (env, estimator, f"seed{seed}", time.strftime("%Y%m%d-%H%M%S"))
     name = "__".join(part.replace("/", "-").replace(":", "-") for part in parts)
-    path, n = Path("runs") / name, 1
-    while os.path.lexists(path):
-        n += 1
-        path = path.with_name(f"{name}-{n}")
-    return _make_writable(path)
+    path, n = runs / name, 1
+    with _writable(runs):
+        while not _made(path):
+            n += 1
+            path = path.with_name(f"{name}-{n}")
+    return path
 
 
-def _make_writable(path: Path) -> Path:
-    missing = [p for p in (path, *path.parents) if not os.path.lexists(p)]
+def _made(folder: Path) -> bool:
+    """Make the folder, unless it is there: of several runs that start at a time, one makes it."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """Inside, ``folder`` is there and can be written to; what was made goes again if that fails."""
+    missing = [p for p in (folder, *folder.parents) if not os.path.lexists(p)]
     created: list[Path] = []
     try:
-        for folder in reversed(missing):
-            folder.mkdir(exist_ok=True)  # two runs may start at the same time
-            created.append(folder)
-        if any(entry.name != _LOCK for entry in path.iterdir()):  # a start that failed leaves it
-            raise UserError(
-                f"the run folder {path} is not empty; name another --run-dir, or continue that "
-                f"run with --resume {path}"
-            )
+        for parent in reversed(missing):
+            parent.mkdir(exist_ok=True)  # two runs may start at the same time
+            created.append(parent)
         # Permissions alone do not say it: a read-only disk, or an access list, may still refuse.
-        with tempfile.TemporaryFile(dir=path):
+        with tempfile.TemporaryFile(dir=folder):
             pass
+        yield
     except OSError as error:
-        for folder in reversed(created):
+        for parent in reversed(created):
             with contextlib.suppress(OSError):
-                folder.rmdir()
+                parent.rmdir()
         raise UserError(
-            f"cannot write to the run folder {path}: {error.strerror}; name another --run-dir"
+            f"cannot write to the run folder {folder}: {error.strerror}; name another --run-dir"
         ) from error
-    return path
 
 
 @contextlib.contextmanager
@@ -101,7 +119,6 @@ def is_run(path: Path) -> bool:
 
 def require_run(path: Path) -> Path:
     """``path`` if it is a run folder, else UserError naming the nearest run."""
-    path = Path(path)
     if is_run(path):
         return path
     if path.parts[:1] == ("zoo",) and not path.exists():

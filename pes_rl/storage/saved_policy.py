@@ -15,6 +15,7 @@ from pes_rl.policies.acting import act
 from pes_rl.policies.action import ActionSpec
 from pes_rl.policies.normalizer import Affine, Normalizer
 from pes_rl.policies.observation import ObservationSpec, array_of
+from pes_rl.storage.files import Place, as_path
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,11 @@ class SavedPolicy:
         action = np.asarray(action, self.action.dtype).reshape(lead + self.action_shape)
         return action, hidden if memory else None
 
-    def to_onnx(self, path: str | Path) -> None:
+    def to_onnx(self, path: Place) -> None:
         """Write the policy as an ONNX graph, see `pes_rl.storage.onnx_export`."""
         from pes_rl.storage.onnx_export import export_onnx
 
-        export_onnx(self.policy, self.theta, self.normalizer, self.action, Path(path))
+        export_onnx(self.policy, self.theta, self.normalizer, self.action, as_path(path))
 
     def _flatten(self, observation: Any) -> np.ndarray:
         """The observation as float64 [O] or [n, O]; UserError if it is not of the space."""

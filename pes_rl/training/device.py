@@ -28,6 +28,7 @@ from pes_rl.policies import make_policy
 from pes_rl.policies.normalizer import Normalizer
 from pes_rl.policies.observation import array_of
 from pes_rl.training import memory
+from pes_rl.training.backend import refuse_fork
 from pes_rl.training.compilation import use_compilation_cache
 from pes_rl.training.credit import configured_spacing
 from pes_rl.training.placement import (
@@ -69,6 +70,7 @@ class DeviceTrainer:
       exact_resume: True, a restored run continues bit for bit on the same devices.
       observation: the observation space, flat.
       action_shape: shape of an action.
+      broken_off: False, an update happens or does not.
 
     Raises:
       UserError: the pairs cannot be spread evenly over the devices, or an update counts too many
@@ -76,6 +78,7 @@ class DeviceTrainer:
     """
 
     exact_resume = True
+    broken_off = False
 
     def __init__(
         self,
@@ -84,6 +87,7 @@ class DeviceTrainer:
         environment: JaxEnvironment | None = None,
         dtype: Any = np.float32,
     ):
+        refuse_fork()
         use_compilation_cache()
         self.config = config
         # Before the devices are looked up: an engine may have settings to make.

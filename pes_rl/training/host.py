@@ -21,11 +21,13 @@ from pes_rl.particles.host import HostPopulation
 from pes_rl.particles.workers import RemoteSimulator, Workers, can_leave, make_crew, widened
 from pes_rl.policies import make_policy
 from pes_rl.policies.normalizer import Affine, Normalizer
+from pes_rl.training.backend import refuse_fork
 from pes_rl.training.credit import configured_spacing
 from pes_rl.training.placement import fetch
 from pes_rl.training.processes import ALONE, Processes
 from pes_rl.training.programs import check_share, make_programs
 from pes_rl.training.protocol import Evaluation, TrainerState
+from pes_rl.training.update import TrainState
 
 MakeSimulator = Callable[[int, int], Simulator | RemoteSimulator]
 
@@ -56,6 +58,7 @@ class HostTrainer:
           UserError: the pairs cannot be spread evenly over the processes, or the engine cannot
             save its environments.
         """
+        refuse_fork()
         share = check_share(config, processes)
         make = make_simulator or _configured(config)
         threads = config.num_threads or available_threads()
@@ -87,6 +90,7 @@ class HostTrainer:
 
     def _begin(self, state: Any, updates: int) -> None:
         self._state, self._asked = state, self._programs.ask(state)
+        self.broken_off = False
         self.env_steps, self.updates = int(fetch(state.env_steps)), updates
 
     @property
@@ -109,8 +113,10 @@ class HostTrainer:
     def advance(self) -> list[dict[str, Any]]:
         """Unroll one segment and update theta; the one metrics row of it."""
         request = self._programs.local(self._asked)
+        self.broken_off = True  # until the segment has been told of
         rollout = self.population.unroll(*request)
         self._state, row, self._asked = self._programs.turn(self._asked, rollout)
+        self.broken_off = False
         self.env_steps += int(row.steps)
         self.updates += 1
         return [{"env_steps": self.env_steps, "update": self.updates, **row.metrics()}]
@@ -125,30 +131,42 @@ class HostTrainer:
         return Evaluation(*play(self._scorer, self.theta, norm, self.config.episode_length, rngs))
 
     def state(self) -> TrainerState:
-        """A copy of everything the next update depends on; every process must call it."""
-        gather, own = self._processes.gather, self.population.state()
+        """A copy of everything the next update depends on; every process must call it.
+
+        Where an error has broken a segment off, it is as of the update before, and every pair is to
+        begin a new episode.
+        """
+        gather, train = self._processes.gather, fetch(self._state)
+        if self.broken_off:  # workers may have died, and nobody's episode goes on
+            blank = {name: np.zeros_like(rows) for name, rows in self._saved.items()}
+            train, own = self._restarted(train), blank | {"episodes": self.population.episodes}
+        else:
+            own = self._saved = self.population.state()
         if OPAQUE in own:  # of one length in all processes
             length = gather(np.array([own[OPAQUE].shape[1]])).max()
             own[OPAQUE] = widened(own[OPAQUE], length)
         population = {name: gather(rows) for name, rows in own.items()}
-        return TrainerState(fetch(self._state), population, np.array(self.updates, np.int64))
+        return TrainerState(train, population, np.array(self.updates, np.int64))
 
     def restore(self, state: TrainerState) -> None:
         """Continue from what `state` returned, in as many processes or in others.
 
         Where the engine cannot restore its environments, every pair starts a new episode.
         """
-        train, own = state.train, self._processes.own
-        if not self.exact_resume:
-            fresh = fetch(self._programs.init(np.asarray(train.theta)).estimator)
-            estimator = train.estimator._replace(clock=fresh.clock, limit=fresh.limit)
-            train = train._replace(estimator=estimator)
+        own = self._processes.own
+        train = state.train if self.exact_resume else self._restarted(state.train)
         self.population.restore({name: own(rows) for name, rows in state.population.items()})
         self._begin(self._programs.restore(train), int(state.updates))
 
     def close(self) -> None:
         """Give back what the environments hold; it is used no more."""
         self._opened.close()
+
+    def _restarted(self, train: TrainState) -> TrainState:
+        """The state with all pairs' clocks as they were before the first episode."""
+        fresh = fetch(self._programs.init(np.asarray(train.theta)).estimator)
+        estimator = train.estimator._replace(clock=fresh.clock, limit=fresh.limit)
+        return train._replace(estimator=estimator)
 
 
 def _configured(config: Config) -> MakeSimulator:

@@ -21,6 +21,7 @@ from jax.sharding import AxisType, Mesh, Sharding
 
 from pes_rl.errors import UserError
 from pes_rl.estimators.core import Placement
+from pes_rl.training.backend import device_list
 
 Array = jax.Array
 AXIS = "pairs"
@@ -43,7 +44,7 @@ def local_mesh(num_pairs: int, cores: int) -> Mesh:
         with contextlib.suppress(RuntimeError):  # JAX has looked for its devices already
             config: Any = jax.config
             config.update("jax_num_cpu_devices", os.cpu_count() or 1)
-    devices = jax.devices()
+    devices = device_list()
     if devices[0].platform == "cpu":
         most = min(cores, len(devices), num_pairs)
         devices = devices[: max(k for k in range(1, most + 1) if num_pairs % k == 0)]

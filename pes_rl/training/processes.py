@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from pes_rl.console import say
 from pes_rl.errors import UserError
 from pes_rl.runtime import one_xla_thread
 
@@ -262,15 +263,14 @@ def _abandon(error: BaseException) -> NoReturn:
         code = 130
     elif isinstance(error, UserError):
         code = 2
-        print(f"pes-rl: error: {error}", file=sys.stderr)
+        say(f"pes-rl: error: {error}")
     elif _LOST.search(str(error)):
-        print(
+        say(
             "pes-rl: error: lost another process of this run; start it again with --resume RUN "
-            "to continue from its last checkpoint",
-            file=sys.stderr,
+            "to continue from its last checkpoint"
         )
     else:
-        traceback.print_exception(error)
-    sys.stdout.flush()
-    sys.stderr.flush()
+        say("".join(traceback.format_exception(error)).rstrip())
+    with contextlib.suppress(AttributeError, OSError):  # it may be None, or gone
+        sys.stdout.flush()
     os._exit(code)

@@ -9,7 +9,6 @@ processes there are; theta, the optimiser and the statistics are the same everyw
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
@@ -25,6 +24,7 @@ from pes_rl.errors import UserError
 from pes_rl.estimators import Perturbation, Segment, members
 from pes_rl.particles.rollout import Rollout, Waypoints
 from pes_rl.policies.normalizer import Affine
+from pes_rl.training.backend import host_device
 from pes_rl.training.placement import AXIS, complete, distribute, make_placement
 from pes_rl.training.processes import Processes
 from pes_rl.training.update import Row, TrainState, layout, make_update
@@ -108,13 +108,8 @@ def make_programs(config: Config, observation_size: int, processes: Processes) -
 @contextlib.contextmanager
 def host_math() -> Iterator[None]:
     """Losses in float64, and beside the physics: an accelerator would cost a transfer an update."""
-    with jax.enable_x64(True), jax.default_device(_cpu()):
+    with jax.enable_x64(True), jax.default_device(host_device()):
         yield
-
-
-@functools.cache
-def _cpu() -> Any:
-    return jax.local_devices(backend="cpu")[0]
 
 
 def _compile_here(init: Any, ask: Any, turn: Any) -> Programs:

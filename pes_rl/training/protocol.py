@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -18,10 +19,28 @@ if TYPE_CHECKING:  # it needs JAX, which takes a second to import
 
 
 class Evaluation(NamedTuple):
-    """Returns [E] and lengths [E] of fresh episodes of the unperturbed policy."""
+    """Returns [E] and lengths [E] of fresh episodes of the unperturbed policy.
+
+    The return of an episode whose simulation broke down is NaN.
+    """
 
     returns: np.ndarray
     lengths: np.ndarray
+
+    @property
+    def broken(self) -> int:
+        """How many episodes have no return, or one beyond all numbers."""
+        return int((~np.isfinite(self.returns)).sum())
+
+    @property
+    def mean(self) -> float:
+        """Mean return, NaN if any episode broke down."""
+        return math.nan if self.broken else float(self.returns.mean())
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the returns, NaN if any episode broke down."""
+        return math.nan if self.broken else float(self.returns.std())
 
 
 class TrainerState(NamedTuple):
@@ -52,6 +71,8 @@ class Trainer(Protocol):
         in their last bits if that does.
       env_steps: live member steps consumed so far.
       updates: updates made so far.
+      broken_off: whether the last `advance` ended with an error; in what `state` returns then,
+        every pair is to begin a new episode.
     """
 
     config: Config
@@ -63,6 +84,7 @@ class Trainer(Protocol):
     num_shares: int
     env_steps: int
     updates: int
+    broken_off: bool
 
     @property
     def theta(self) -> np.ndarray:

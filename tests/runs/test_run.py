@@ -297,13 +297,13 @@ def test_python_api_and_learning(tmp_path):
     assert (run.path, run.env_steps) == (tmp_path / "run", table[-1]["env_steps"])
     assert run.last_return == table[-1][EVAL[0]]
     assert run.best_return == max(row[EVAL[0]] for row in table) == 1000
-    policy = pes_rl.load_policy(run.path)
+    policy = pes_rl.load_policy(run)
     assert policy.path.name == "best" and policy.scores["episode_return"] == 1000
     untrained = replace(policy, theta=np.zeros_like(policy.theta))
     assert play_official(untrained, 5, 0)[0].mean() < 100  # so it had to be learned
     action, state = policy.predict(np.zeros(4))
     assert action.shape == (1,) and state is None
-    assert pes_rl.evaluate(run.path, episodes=2)["episode_return_mean"] == 1000
+    assert pes_rl.evaluate(run, episodes=2)["episode_return_mean"] == 1000
     command = (run.path / "command.txt").read_text()
     assert command.startswith("pes_rl.train('InvertedPendulum', run_dir=")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pes_rl.storage.files import plain, read_json, write_text_atomic
+from pes_rl.errors import UserError
+from pes_rl.storage.files import as_path, plain, read_json, write_text_atomic
 
 
 def test_an_interrupted_write_keeps_the_old_file(tmp_path, monkeypatch):
@@ -42,3 +43,17 @@ def test_json_that_is_not_there_or_no_object_is_none(tmp_path):
         assert read_json(path) is None
     path.write_text('{"a": 1}')
     assert read_json(path) == {"a": 1}
+
+
+def test_paths_as_users_give_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert as_path("~/a") == as_path(Path("~/a")) == tmp_path / "a"
+    assert as_path("zoo/Hopper") == Path("zoo/Hopper")
+    for bad, words in (
+        ("~no such user/x", "cannot find the folder"),
+        (os.fsdecode(b"l\xe4uf"), r"'l\\udce4uf' is not UTF-8"),
+        (3, "needed, not int"),
+        (None, "needed, not NoneType"),
+    ):
+        with pytest.raises(UserError, match=words):
+            as_path(bad)  # type: ignore[arg-type]

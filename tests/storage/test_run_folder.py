@@ -17,6 +17,7 @@ from pes_rl.errors import UserError
 from pes_rl.storage import run_folder
 from pes_rl.storage.files import write_text_atomic
 from pes_rl.storage.run_folder import (
+    create_named_run,
     create_run,
     is_run,
     lock_run,
@@ -28,28 +29,27 @@ from pes_rl.storage.run_folder import (
 
 
 def test_default_name_and_collision(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+    runs = tmp_path / "runs"
     monkeypatch.setattr(run_folder.time, "strftime", lambda _: "20250102-030405")
-    first = create_run(None, "ALE/Pong:v5", "es-single", 3)
-    assert first == Path("runs/ALE-Pong-v5__es-single__seed3__20250102-030405")
-    assert create_run(None, "ALE/Pong:v5", "es-single", 3).name == f"{first.name}-2"
-    assert create_run(None, "ALE/Pong:v5", "es-single", 3).name == f"{first.name}-3"
+    monkeypatch.setattr(os.path, "lexists", lambda path: os.path.isfile(path))  # nobody looks first
+    made = [create_named_run(runs, "ALE/Pong:v5", "es-single", 3) for _ in range(3)]
+    first = runs / "ALE-Pong-v5__es-single__seed3__20250102-030405"
+    assert made == [first, first.with_name(f"{first.name}-2"), first.with_name(f"{first.name}-3")]
     assert first.is_dir()
 
 
-def test_default_name_pattern(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    name = create_run(None, "Hopper", "pes", 0).name
+def test_default_name_pattern(tmp_path):
+    name = create_named_run(tmp_path, "Hopper", "pes", 0).name
     assert re.fullmatch(r"Hopper__pes__seed0__\d{8}-\d{6}", name)
 
 
 def test_an_empty_folder_is_taken_and_a_full_one_refused(tmp_path):
     run = tmp_path / "a" / "b"
-    assert create_run(run, "Hopper", "pes", 0) == run
-    assert create_run(run, "Hopper", "pes", 0) == run
+    assert create_run(run) == run
+    assert create_run(run) == run
     (run / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="is not empty"):
-        create_run(run, "Hopper", "pes", 0)
+        create_run(run)
     assert [p.name for p in run.iterdir()] == ["notes.txt"]
 
 
@@ -57,13 +57,13 @@ def test_unwritable_places_are_refused_and_nothing_is_created(tmp_path, monkeypa
     (tmp_path / "file").write_text("")
     for place in ("file", "file/run", "file/deep/run", "new/" + "x" * 300):
         with pytest.raises(UserError, match="cannot write to the run folder"):
-            create_run(tmp_path / place, "Hopper", "pes", 0)
+            create_run(tmp_path / place)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     # Tests may run as root, whom permissions do not stop.
     if os.geteuid() != 0:
         tmp_path.chmod(0o500)
         with pytest.raises(UserError, match="Permission denied"):
-            create_run(tmp_path / "run", "Hopper", "pes", 0)
+            create_run(tmp_path / "run")
         tmp_path.chmod(0o700)
 
     def read_only(**_):
@@ -71,7 +71,7 @@ def test_unwritable_places_are_refused_and_nothing_is_created(tmp_path, monkeypa
 
     monkeypatch.setattr(run_folder.tempfile, "TemporaryFile", read_only)
     with pytest.raises(UserError, match="Read-only"):
-        create_run(tmp_path / "new" / "run", "Hopper", "pes", 0)
+        create_run(tmp_path / "new" / "run")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 

@@ -8,7 +8,13 @@ from pes_rl import cli
 from pes_rl.storage.checkpoint import load_latest
 from pes_rl.storage.metrics import read_metrics
 
-EVAL = ("eval/episode_return", "eval/episode_return_std", "eval/episode_length", "eval/episodes")
+EVAL = (
+    "eval/episode_return",
+    "eval/episode_return_std",
+    "eval/episode_length",
+    "eval/episodes",
+    "eval/broken_episodes",
+)
 TIMES = ("wall_time_s", "train/env_steps_per_second", "total/env_steps_per_second")
 # Four particles of ten steps each: 40 env steps an update where nothing ends early.
 SMALL = (

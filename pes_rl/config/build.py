@@ -28,8 +28,8 @@ def build_config(overrides: Mapping[str, Any], config_file: Path | None = None) 
     head = {**_select(file_blocks), **flags}
     if "env" not in head:
         raise UserError("no environment given; add --env, for example --env HalfCheetah")
-    names = ("env", "engine", "env_kwargs", "wrappers")
-    environment = resolve(*(head.get(name) for name in names))
+    more = (head.get(name) for name in ("engine", "env_kwargs", "wrappers"))
+    environment = resolve(head["env"], *more)
     preset_blocks = _read_preset(environment)
     default = OPTIONS["estimator"].default
     estimator = {"estimator": default, **_select(preset_blocks), **head}["estimator"]

@@ -143,8 +143,8 @@ class HostTrainer:
         else:
             own = self._saved = self.population.state()
         if OPAQUE in own:  # of one length in all processes
-            length = gather(np.array([own[OPAQUE].shape[1]])).max()
-            own[OPAQUE] = widened(own[OPAQUE], length)
+            length = gather(np.full(1, own[OPAQUE][0].size)).max()
+            own[OPAQUE] = widened(own[OPAQUE], int(length))
         population = {name: gather(rows) for name, rows in own.items()}
         return TrainerState(train, population, np.array(self.updates, np.int64))
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pes_rl.config.values import count
+from pes_rl.envs.registry import resolve
+from pes_rl.errors import UserError
 from pes_rl.runtime import single_threaded_math
 from pes_rl.storage.files import Place
 from pes_rl.storage.policy import load_policy
@@ -108,9 +110,17 @@ def scoring_versions(official: bool = True) -> dict[str, str | None]:
 
 
 def version_changes(policy: SavedPolicy) -> list[str]:
-    """What has changed of `scoring_versions` since training, as ``"mujoco 3.17.0 -> 3.18.0"``."""
-    scoring = scoring_versions(policy.environment["gymnasium_id"] is not None)
+    """What has changed since training of `scoring_versions`, as ``"mujoco 3.17.0 -> 3.18.0"``.
+
+    So has, with the number of env steps, the environment's time limit.
+    """
+    about = policy.environment
+    scoring = scoring_versions(about["gymnasium_id"] is not None)
     pairs = {name: (policy.versions.get(name), now) for name, now in scoring.items()}
+    made_with = about.get("kwargs"), about.get("wrappers")
+    limit = resolve(about["name"], about["engine"], *made_with).horizon
+    if limit is not None and "horizon" in about:
+        pairs["time limit"] = about["horizon"], limit
     return [f"{name} {old} -> {new}" for name, (old, new) in pairs.items() if old != new]
 
 
@@ -188,7 +198,6 @@ def _own_player(
     import jax.numpy as jnp
 
     from pes_rl.envs.make import make_jax_environment
-    from pes_rl.envs.registry import resolve
     from pes_rl.particles.episodes import make_player
     from pes_rl.training.compilation import use_compilation_cache
 
@@ -221,6 +230,7 @@ def play(policy: SavedPolicy, env: gymnasium.Env, observation: Any) -> Iterator[
     from pes_rl.envs.gymnasium_make import time_limit
     from pes_rl.envs.gymnasium_spaces import native
 
+    _check_fit(policy, env)
     # The environment's time limit, or where there is none, the horizon of training.
     limit = time_limit(env) or policy.environment.get("horizon", math.inf)
     state, over, length = None, False, 0
@@ -234,3 +244,21 @@ def play(policy: SavedPolicy, env: gymnasium.Env, observation: Any) -> Iterator[
         sound = all(np.isfinite(part).all() for part in (action, seen, reward))
         over = terminated or truncated or length >= limit or not sound
         yield float(reward) if sound else math.nan
+
+
+def _check_fit(policy: SavedPolicy, env: gymnasium.Env) -> None:
+    """UserError where ``env`` is no longer what the policy was trained in."""
+    from pes_rl.envs.gymnasium_spaces import action_spec, observation_spec
+
+    name = policy.scored_in
+    now = action_spec(env.action_space, name)
+    seen = observation_spec(env.observation_space, name)
+    for what, is_now, was in (
+        ("actions are", (now.kind, now.size), (policy.action.kind, policy.action.size)),
+        ("observations have length", seen.size, policy.policy.observation_size),
+    ):
+        if is_now != was:
+            raise UserError(
+                f"environment {name!r} has changed since the policy was trained: its {what} "
+                f"{is_now}, the policy's {was}; train anew"
+            )

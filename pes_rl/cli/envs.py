@@ -34,8 +34,8 @@ def run(options: dict[str, Any], command: str) -> None:
     for environment in environments:
         print(_row(environment, trained))
     print("Any other Gymnasium id trains too (--env CartPole-v1), and environments of your own:")
-    print("--env module:Id-v0, module:Class or module:function. JAX: --env playground/CheetahRun or")
-    print("gymnax/CartPole-v1, and your own.")
+    print("--env module:Id-v0, module:Class or module:function. In JAX: playground/CheetahRun,")
+    print("gymnax/CartPole-v1, or your own (docs/environments.md).")
     print("Physics of engines that offer several, --backend, the default first:")
     for engine, tasks in (("mjx", OFFICIAL), ("brax", BRAX)):
         for line in _backends(engine, tasks):

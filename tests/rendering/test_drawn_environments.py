@@ -18,7 +18,7 @@ from pes_rl.rendering.camera import plan_shot
 from pes_rl.rendering.offscreen import pictures
 from pes_rl.rendering.recording import Recording, record
 from pes_rl.storage.policy import load_policy
-from tests.tools.own_environments import (
+from tests.tools.drawn_environments import (
     Forgetful,
     Half,
     Own,

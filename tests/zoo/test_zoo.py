@@ -66,9 +66,9 @@ def test_a_policy_is_found_by_name(folder, run, tmp_path):
     assert load_policy("zoo/InvertedPendulum").path == folder
     # What is really there wins.
     shutil.copytree(run / "policy" / "last", tmp_path / "zoo" / "InvertedPendulum")
-    assert load_policy("zoo/InvertedPendulum").path == Path("zoo/InvertedPendulum").absolute()
+    assert load_policy("zoo/InvertedPendulum").path == tmp_path / "zoo" / "InvertedPendulum"
     (tmp_path / "zoo" / "InvertedPendulum" / "policy.safetensors").unlink()
-    with pytest.raises(UserError, match=r"no policy\.safetensors in zoo/InvertedPendulum"):
+    with pytest.raises(UserError, match=r"no policy\.safetensors in .*zoo/InvertedPendulum"):
         load_policy("zoo/InvertedPendulum")
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+import traceback
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,8 @@ from pes_rl.envs.saving import load, save, survives
 from pes_rl.envs.simulator import OPAQUE, SingleStep, Transition
 from pes_rl.errors import UserError
 
+_RESET = "reset must return (observation, info)"
+_STEP = "step must return (observation, reward, terminated, truncated, info)"
 _LENGTH = 8  # bytes before each saved environment that say how long it is
 
 
@@ -97,9 +101,14 @@ class GymnasiumSimulator:
         seeds = [int(rng.integers(2**31 - 1)) for rng in rngs]
         starts = []
         for row, seed in zip(rows, seeds, strict=True):
-            start = self._envs[row].reset(seed=seed)
+            try:
+                start = self._envs[row].reset(seed=seed)
+            except ValueError as error:
+                if _in_wrapper(error):
+                    raise self._breach(_RESET, error) from error
+                raise
             if not isinstance(start, tuple) or len(start) != 2:
-                raise self._breach("reset must return (observation, info)", start)
+                raise self._breach(_RESET, start)
             starts.append(self._flat(start[0], "reset"))
         self._elapsed[rows] = 0
         flat = np.stack(starts)
@@ -115,11 +124,14 @@ class GymnasiumSimulator:
         observations, rewards, ends = [], [], []
         self._elapsed[rows] += 1
         for row, act in zip(rows, action, strict=True):
-            result = self._envs[row].step(native(self._space, act))
+            try:
+                result = self._envs[row].step(native(self._space, act))
+            except ValueError as error:
+                if _in_wrapper(error):
+                    raise self._breach(_STEP, error) from error
+                raise
             if not isinstance(result, tuple) or len(result) != 5:
-                raise self._breach(
-                    "step must return (observation, reward, terminated, truncated, info)", result
-                )
+                raise self._breach(_STEP, result)
             observation, reward, terminated, truncated, _ = result
             if np.ndim(reward) or reward is None:
                 raise self._breach("the reward must be a number", reward)
@@ -187,3 +199,9 @@ class GymnasiumSimulator:
             with contextlib.suppress(Exception):
                 env.close()
         self._envs = []
+
+
+def _in_wrapper(error: ValueError) -> bool:
+    """Whether a wrapper of Gymnasium's stumbled over what an environment returned."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return "to unpack" in str(error) and "gymnasium" in Path(last.filename).parts

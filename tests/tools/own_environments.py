@@ -148,6 +148,10 @@ def limited_goal(size: int = 4) -> gymnasium.Env:
     return gymnasium.wrappers.TimeLimit(Goal(size), 20)
 
 
+def limited_old() -> gymnasium.Env:
+    return gymnasium.wrappers.TimeLimit(Faulty("old"), 5)
+
+
 def timed(env: gymnasium.Env) -> gymnasium.Env:
     """A wrapper that needs to know the time limit."""
     return gymnasium.wrappers.TimeAwareObservation(gymnasium.wrappers.FlattenObservation(env))

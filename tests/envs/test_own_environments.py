@@ -145,9 +145,9 @@ def test_workers_change_nothing_and_a_run_goes_on_exactly(tmp_path):
 def test_breaches_of_the_protocol_are_one_line(tmp_path, capsys, fault, words):
     before = Faulty.opened
     if fault == "old":  # a wrapper unpacks it first
-        with contextlib.closing(GymnasiumSimulator(f"{HERE}:limited_old", 1)) as simulator:
-            with pytest.raises(UserError, match="step must return"):
-                simulator.exact  # noqa: B018
+        limited = contextlib.closing(GymnasiumSimulator(f"{HERE}:limited_old", 1))
+        with limited as simulator, pytest.raises(UserError, match="step must return"):
+            simulator.exact  # noqa: B018
     flags = [*ROOM.replace("Room", "Faulty").split(), "--env-kwargs", f'{{"fault": "{fault}"}}']
     assert cli.main(["train", *flags, "--run-dir", str(tmp_path / "run")]) == 2
     err = capsys.readouterr().err

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pes_rl.comparison.plan import DEFAULT_ESTIMATORS, Cell, Plan, make_plan
 from pes_rl.comparison.store import SCORE_SEED, Store, marked_command, open_store, timing_key
 from pes_rl.config import JAX_ENGINES
+from pes_rl.envs.loading import name_of
 from pes_rl.errors import UserError
 from pes_rl.storage.files import Place, as_path
 
@@ -24,7 +25,7 @@ class Comparison(NamedTuple):
 
 
 def compare(
-    env: str | Iterable[str],
+    env: str | Callable[..., Any] | Iterable[str | Callable[..., Any]],
     *,
     out: Place,
     estimators: str | Iterable[str] = DEFAULT_ESTIMATORS,
@@ -43,7 +44,8 @@ def compare(
     more env steps keeps the evaluation at its former end.)
 
     Args:
-      env: one or several names from ``pes-rl envs`` or Gymnasium ids.
+      env: one or several environments, as `pes_rl.train` takes them, but for what the calling
+        script defines itself: every run is a process of its own.
       out: folder of the runs, tables, plots and ``summary.md``; new, or of a comparison.
       estimators: their names; ratios and probabilities of improvement are against ``es``.
       seeds: runs of each estimator in each environment.
@@ -60,7 +62,9 @@ def compare(
         failed, and all others have finished.
       KeyboardInterrupt, SystemExit(143): SIGINT or SIGTERM arrived; the runs have been saved.
     """
-    envs, chosen = ([names] if isinstance(names, str) else names for names in (env, estimators))
+    asked = [env] if isinstance(env, str) or not isinstance(env, Iterable) else env
+    chosen = [estimators] if isinstance(estimators, str) else estimators
+    envs = [name_of(one, "environment") for one in asked]
     plan = make_plan(envs, chosen, seeds, first_seed, num_env_steps, episodes, options)
     number = _workers(workers)
     from pes_rl.runs.signals import leave_if, stop_signals

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pes_rl.config import APPLIES, ESTIMATOR_NAMES, OPTIONS, Config, build_config
+from pes_rl.config import APPLIES, ESTIMATOR_NAMES, OPTIONS, Config, build_config, parse_fields
 from pes_rl.config.values import as_typed, count
 from pes_rl.envs.registry import Environment, resolve
 from pes_rl.errors import UserError, suggest
@@ -79,8 +79,7 @@ class Plan:
 
     def environment(self, env: str) -> Environment:
         """The registry's entry of one of ``envs``."""
-        engine = next(c.config.engine for c in self.cells if c.config.env == env)
-        return resolve(env, engine)
+        return next(c.config.environment for c in self.cells if c.config.env == env)
 
     def command(self, out: str) -> str:
         """The shell command that asks for this comparison, in folder ``out``."""
@@ -124,7 +123,15 @@ def make_plan(
     if seeds > _MOST_SEEDS:
         raise UserError(f"seeds must be at most {_MOST_SEEDS}, not {seeds}")
     chosen = _check_estimators(list(estimators))
-    places = [resolve(env, options.get("engine")).name for env in envs]
+    asked = parse_fields({name: options.get(name) for name in ("env_kwargs", "wrappers")})
+    made_by = options.get("engine"), asked["env_kwargs"], asked["wrappers"]
+    places = [resolve(env, *made_by).name for env in envs]
+    for place in places:
+        if place.startswith("__main__:"):
+            raise UserError(
+                f"environment {place!r} is defined by a script, which the runs of a comparison "
+                "cannot see; put it into a module of its own"
+            )
     _refuse_duplicates("env", places)
     if not places:
         raise UserError("no environment given; add --env, for example --env Swimmer HalfCheetah")

@@ -122,6 +122,8 @@ def as_typed(name: str, value: Any) -> list[str]:
         return [flag(name) if value else f"--no-{flag(name)[2:]}"]
     if isinstance(value, tuple | list):
         return [flag(name), *map(str, value)]
+    if isinstance(value, dict):
+        return [flag(name), json.dumps(value)]
     return [flag(name), "none" if value is None else str(value)]
 
 

@@ -45,19 +45,19 @@ class Health:
         if 2 * self.broken > self.idle:
             return f"{moved}, for simulations broke down; lower learning_rate or perturb_std"
         return (
-            f"{moved}, for all particles gained the same; try a larger perturb_std, and look "
+            f"{moved}, for all particles gained the same; try a larger perturb_std, and see "
             "whether actions lie within their bounds and rewards depend on them"
         )
 
     def failure(self, updates: int, best: float) -> str | None:
         """Why a run of so many updates, whose best evaluation is ``best``, has come to nothing."""
         if 0 < self.barren == updates:
-            when = "in every update, so nothing was learned"
+            when = "in every update"
         elif self.barren >= _HOPELESS and best == -math.inf:
-            when = f"in the last {self.barren} updates, and no evaluation was sound"
+            when = f"in the last {self.barren} updates and in every evaluation"
         else:
             return None
         return (
-            f"simulations broke down {when}; lower learning_rate or perturb_std, or look whether "
-            "the environment's rewards and observations are finite"
+            f"simulations broke down {when}; lower learning_rate or perturb_std, or see whether "
+            "rewards and observations are finite"
         )

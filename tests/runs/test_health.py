@@ -118,7 +118,7 @@ IDLE, BARREN, SOUND = (0.0, 0), (0.0, 2 * PAIRS), (1.0, 1)
     ("rows", "best", "words"),
     [
         ([BARREN] * 3, 1.0, "in every update"),
-        ([SOUND] + [BARREN] * 100, -math.inf, "in the last 100 updates"),
+        ([SOUND] + [BARREN] * 100, -math.inf, "in the last 100 updates and"),
         ([SOUND] + [BARREN] * 100, 1.0, None),
         ([SOUND] + [BARREN] * 99, -math.inf, None),
         ([BARREN] * 100 + [SOUND], -math.inf, None),

@@ -178,7 +178,7 @@ def test_errors_from_the_work_itself(calls, monkeypatch, capsys):
 def test_python_api(calls, tmp_path):
     pes_rl.train("Humanoid", estimator="pes", num_env_steps=1000, run_dir="out")
     [(config, run_dir, command)] = calls
-    assert (config.estimator, config.num_env_steps, run_dir) == ("pes", 1000, Path("out"))
+    assert (config.estimator, config.num_env_steps, run_dir) == ("pes", 1000, "out")
     assert command == "pes_rl.train('Humanoid', run_dir='out', estimator='pes', num_env_steps=1000)"
     with pytest.raises(UserError, match="'num_pairs'"):
         pes_rl.train("Humanoid", num_pair=3)

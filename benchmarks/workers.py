@@ -17,7 +17,7 @@ from pes_rl.config import Config, build_config
 from pes_rl.runtime import training_math
 from pes_rl.training.host import HostTrainer
 
-_FIELDS = {"num_pairs": 16, "policy": "mlp", "perturb_std": 0.3, "learning_rate": 0.03}
+_FIELDS = {"num_pairs": 64, "perturb_std": 0.3, "learning_rate": 0.03}
 
 
 def speed(config: Config, seconds: float) -> float:

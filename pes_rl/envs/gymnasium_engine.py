@@ -20,11 +20,13 @@ import numpy as np
 from pes_rl.envs.gymnasium_make import make_env, time_limit
 from pes_rl.envs.gymnasium_spaces import action_spec, native, observation_spec
 from pes_rl.envs.saving import load, save, survives
-from pes_rl.envs.simulator import OPAQUE, SingleStep, Transition
+from pes_rl.envs.simulator import OPAQUE, Gains, Stretch, Transition
 from pes_rl.errors import UserError
 
 _RESET = "reset must return (observation, info)"
 _STEP = "step must return (observation, reward, terminated, truncated, info)"
+_NUMBERS = (float, int, np.floating, np.integer)
+_STRETCH = 50  # env steps
 _LENGTH = 8  # bytes before each saved environment that say how long it is
 
 
@@ -58,7 +60,6 @@ class GymnasiumSimulator:
             opened.pop_all()
         self.observation_size = self.observation.size
         self._space, self.action_shape = space, space.shape
-        # Ends by the time limit are the runner's business; all others are the environment's own.
         self._limit = time_limit(self._envs[0]) or math.inf
         self._elapsed = np.full(num_particles, -1)  # before its first episode
 
@@ -111,7 +112,7 @@ class GymnasiumSimulator:
                 raise self._breach(_RESET, start)
             starts.append(self._flat(start[0], "reset"))
         self._elapsed[rows] = 0
-        flat = np.stack(starts)
+        flat = np.stack(starts).astype(np.float64)
         if not np.isfinite(flat).all():
             raise UserError(
                 f"environment {self._name!r} starts with an observation that is not finite; "
@@ -121,33 +122,42 @@ class GymnasiumSimulator:
 
     def step(self, rows: np.ndarray, action: np.ndarray) -> Transition:
         """Advance ``rows`` by one env step."""
-        observations, rewards, ends = [], [], []
+        observation = np.empty((len(rows), self.observation_size))
+        reward, over = np.empty(len(rows)), np.zeros(len(rows), bool)
         self._elapsed[rows] += 1
-        for row, act in zip(rows, action, strict=True):
+        actions = np.asarray(action, self._space.dtype).reshape(len(rows), *self.action_shape)
+        for i, (row, act) in enumerate(zip(rows, actions, strict=True)):
             try:
-                result = self._envs[row].step(native(self._space, act))
+                result = self._envs[row].step(act)
             except ValueError as error:
                 if _in_wrapper(error):
                     raise self._breach(_STEP, error) from error
                 raise
             if not isinstance(result, tuple) or len(result) != 5:
                 raise self._breach(_STEP, result)
-            observation, reward, terminated, truncated, _ = result
-            if np.ndim(reward) or reward is None:
-                raise self._breach("the reward must be a number", reward)
-            observations.append(self._flat(observation, "step"))
-            rewards.append(reward)
-            ends.append(bool(terminated or (truncated and self._elapsed[row] < self._limit)))
-        observation = np.stack(observations)
-        reward = self._numbers(rewards)
-        finite = np.isfinite(observation).all(axis=1) & np.isfinite(reward)
-        return Transition(observation, np.where(finite, reward, 0), np.array(ends), ~finite)
+            seen, gained, terminated, truncated, _ = result
+            if not isinstance(gained, _NUMBERS):
+                gained = self._number(gained)
+            observation[i] = self._flat(seen, "step")
+            reward[i] = gained
+            # Ends by the time limit are the runner's business; others are the environment's own.
+            over[i] = terminated or (truncated and self._elapsed[row] < self._limit)
+        sound = np.isfinite(observation).all(axis=1) & np.isfinite(reward)
+        return Transition(observation, np.where(sound, reward, 0), over, ~sound)
 
     def _flat(self, observation: Any, when: str) -> np.ndarray:
+        kind = self.observation
+        if (
+            kind.kind == "array"
+            and isinstance(observation, np.ndarray)
+            and observation.shape == kind.shape
+            and observation.dtype.kind in "fiub"
+        ):
+            return observation.reshape(-1)  # what nearly all are
         try:
-            flat = self.observation.flatten(observation)
+            flat = kind.flatten(observation)
             if flat.ndim != 1:
-                raise ValueError(f"expected {self.observation}, got shape {np.shape(observation)}")
+                raise ValueError(f"expected {kind}, got shape {np.shape(observation)}")
         except (TypeError, ValueError) as error:
             raise UserError(
                 f"environment {self._name!r}: the observation of {when} is not in its "
@@ -155,21 +165,20 @@ class GymnasiumSimulator:
             ) from error
         return flat
 
-    def _numbers(self, rewards: list[Any]) -> np.ndarray:
-        try:
-            return np.array(rewards, np.float64)
-        except (TypeError, ValueError):
-            raise self._breach("the reward must be a number", rewards[0]) from None
+    def _number(self, reward: Any) -> float:
+        if np.ndim(reward) == 0 and reward is not None:
+            with contextlib.suppress(TypeError, ValueError):
+                return float(reward)
+        raise self._breach("the reward must be a number", reward)
 
     def _breach(self, rule: str, got: Any) -> UserError:
         shown = f"{len(got)} values" if isinstance(got, tuple) else repr(got)[:60]
         name = self._name
         return UserError(f"environment {name!r} breaks Gymnasium's rules: {rule}, got {shown}")
 
-    def stretch(self, rows: np.ndarray, length: int) -> SingleStep:
-        """One step: an environment that has ended cannot be stepped on."""
-        del length
-        return SingleStep(self, rows)
+    def stretch(self, rows: np.ndarray, length: int) -> Stretch:
+        """Begin at most ``length`` env steps of ``rows``."""
+        return _Stretch(self, rows, min(length, _STRETCH))
 
     def state(self) -> dict[str, np.ndarray]:
         """The environments, each as bytes in a row [n, L]; nothing where that would not do."""
@@ -199,6 +208,39 @@ class GymnasiumSimulator:
             with contextlib.suppress(Exception):
                 env.close()
         self._envs = []
+
+
+class _Stretch:
+    """Env steps of some rows; those whose episode is over are stepped no more and stand still."""
+
+    def __init__(self, simulator: GymnasiumSimulator, rows: np.ndarray, length: int):
+        self.length = length
+        self._simulator, self._rows = simulator, rows
+        self._live = np.ones(len(rows), bool)
+        self._seen = np.zeros((len(rows), simulator.observation_size))
+        shape, self._taken = (length, len(rows)), 0
+        self._gains = Gains(np.zeros(shape), np.zeros(shape, bool), np.zeros(shape, bool))
+
+    def step(self, action: np.ndarray) -> np.ndarray:
+        """Advance by one env step with actions [R, A]; observations [R, O]."""
+        live, now = self._live, self._taken
+        out = self._simulator.step(self._rows[live], action[live])
+        self._seen = self._seen.copy()  # the one before has been handed out
+        self._seen[live] = out.observation
+        self._gains.reward[now, live] = out.reward
+        self._gains.terminated[now, live] = out.terminated
+        self._gains.unstable[now, live] = out.unstable
+        self._taken += 1
+        over = out.terminated | out.unstable
+        if over.any():
+            self._live = live.copy()
+            self._live[live] = ~over
+            self.length = self.length if self._live.any() else self._taken
+        return self._seen
+
+    def settle(self) -> Gains:
+        """What the steps brought."""
+        return Gains(*(kept[: self._taken] for kept in self._gains))
 
 
 def _in_wrapper(error: ValueError) -> bool:

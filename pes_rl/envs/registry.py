@@ -50,7 +50,7 @@ class Environment:
     wrappers: str | None = None
 
 
-_TUNED = ("HalfCheetah", "Swimmer", "Hopper")
+_TUNED = ("HalfCheetah", "Swimmer", "Hopper", "Walker2d")
 
 
 # Warp does not compute the contact forces that Ant and the humanoids observe.

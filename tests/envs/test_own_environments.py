@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium
@@ -19,6 +20,7 @@ from pes_rl.envs.gymnasium_engine import GymnasiumSimulator
 from pes_rl.envs.gymnasium_spaces import action_spec, native, observation_spec
 from pes_rl.envs.registry import resolve
 from pes_rl.errors import UserError
+from pes_rl.evaluation import play_official, version_changes
 from pes_rl.policies.observation import ObservationSpec
 from tests.tools.own_environments import HERE, Bits, Faulty, Goal, Room, limited_goal
 from tests.tools.run_tools import SMALL, arrays, resume, rows, train
@@ -111,6 +113,12 @@ def test_a_dict_environment_from_training_to_a_page(tmp_path, capsys):
         policy({"achieved": np.zeros(2)})
     result = pes_rl.evaluate(tmp_path / "run", episodes=3)
     assert result["environment"] == f"{HERE}:limited_goal"
+    other = replace(policy, environment=policy.environment | {"kwargs": {"size": 4}})
+    with pytest.raises(UserError, match="has changed since the policy was trained: its obs"):
+        play_official(other, 1, 0)
+    longer = replace(policy, environment=policy.environment | {"horizon": 10})
+    assert version_changes(longer) == ["time limit 10 -> 20"]
+    assert not version_changes(policy)
     assert cli.main(["render", f"{tmp_path}/run", "--out", f"{tmp_path}/page.html"]) == 0
     assert (tmp_path / "page.html").stat().st_size > 10_000
 

@@ -147,7 +147,7 @@ class Brittle(gymnasium.Env):
 
 @pytest.mark.parametrize("way", ["reward", "observation"])
 def test_official_episodes_break_down_too(tmp_path, monkeypatch, way):
-    spec = EnvSpec("Brittle-v0", Brittle, max_episode_steps=10)
+    spec = EnvSpec("Brittle-v0", Brittle, max_episode_steps=10)  # pyright: ignore
     monkeypatch.setitem(gymnasium.registry, spec.id, spec)
     monkeypatch.setattr(Brittle, "way", way)
     saved(tmp_path, point_mass()._replace(observation_size=1), spec.id)

@@ -46,7 +46,7 @@ def restart(reset: Callable[[Array], Any], chosen: Array, keys: Array, old: Any,
     number = chosen.sum()
 
     def one_block(start: Array, state: Any) -> Any:
-        # The last block begins earlier than it would, rather than end beyond the last pair.
+        # The last slice begins earlier, rather than end beyond the last pair: it is done again.
         rows = jax.lax.dynamic_slice_in_dim(numbers, start, block)
         there = jax.tree.map(lambda leaf: leaf[rows], state)
         fresh = _replace(chosen[rows], jax.vmap(reset)(keys[rows]), there)
@@ -57,7 +57,7 @@ def restart(reset: Callable[[Array], Any], chosen: Array, keys: Array, old: Any,
 
     def body(now: tuple[Array, Any]) -> tuple[Array, Any]:
         done, state = now
-        return done + block, one_block(jnp.minimum(done, count - block), state)
+        return done + block, one_block(done, state)
 
     return jax.lax.while_loop(go_on, body, (jnp.zeros_like(number), old))[1]
 

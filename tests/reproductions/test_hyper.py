@@ -16,6 +16,8 @@ from pes_rl.reproductions.catalog import NAMES
 from pes_rl.reproductions.l2_coefficient import Runs
 from pes_rl.unrolled import History
 
+pytestmark = pytest.mark.usefixtures("as_users_compile")
+
 
 def quick(name: str, folder) -> dict:
     """The record of an experiment's quick variant, with its figures looked at."""

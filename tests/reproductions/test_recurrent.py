@@ -7,6 +7,7 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from pes_rl.cli import main
 from pes_rl.problems import Step
@@ -34,6 +35,8 @@ BOWL = Course(
     lesson=lambda key: jnp.zeros(()),
     look=lambda theta, lesson: (lesson + 1, theta),
 )
+
+pytestmark = pytest.mark.usefixtures("as_users_compile")
 DESCENT = Scheme("truncated-bptt", particles=4, segment_length=1, horizon=1)
 
 

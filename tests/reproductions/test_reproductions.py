@@ -19,6 +19,8 @@ from pes_rl.reproductions.variance_theory import (
 )
 from pes_rl.styles import STYLES
 
+pytestmark = pytest.mark.usefixtures("as_users_compile")
+
 FILES = {"result.json", "claims.md"}
 
 

@@ -1,10 +1,14 @@
 """``pes-rl`` in a process of its own whose JAX engines all step a point mass, which compiles fast.
 
 python -m tests.tools.distributed_driver train --env brax/halfcheetah ...
+
+With ``PES_RL_TEST_SIGNAL=1`` in the environment it gets SIGTERM in its first updates.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 
 from pes_rl import cli
@@ -15,6 +19,16 @@ def main() -> int:
     from tests.tools.toy_environment import point_mass
 
     pes_rl.envs.make.make_jax_environment = lambda *_: point_mass()
+    if os.environ.get("PES_RL_TEST_SIGNAL") == "1":
+        from pes_rl.training.device import DeviceTrainer
+
+        plain = DeviceTrainer.advance
+
+        def advance(self):
+            signal.raise_signal(signal.SIGTERM)
+            return plain(self)
+
+        DeviceTrainer.advance = advance
     return cli.main()
 
 

@@ -1,14 +1,16 @@
-"""Run training cases in a process of their own, so that one can be killed in the middle.
+"""Run training cases in a process of their own, so that it can be killed in the middle.
 
-python -m tests.tools.resume_driver whole FOLDER STEPS CASE...     train each case without a break
-python -m tests.tools.resume_driver killed FOLDER STEPS CASE       train, then SIGKILL itself
-python -m tests.tools.resume_driver resumed FOLDER STEPS CASE...   continue each case
+python -m tests.tools.resume_driver whole FOLDER CASE...          train each case without a break
+python -m tests.tools.resume_driver killed FOLDER CASE=STEPS...   leave each of them unfinished
+python -m tests.tools.resume_driver resumed FOLDER CASE...        continue each case
 
-STEPS are the env steps between checkpoints.
+STEPS are the env steps between checkpoints. What is left unfinished saves nothing on its way out;
+the last case takes its process along.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -38,13 +40,13 @@ def cases() -> dict[str, dict]:
     for env in ("Ant", "InvertedDoublePendulum"):
         for estimator in ("pes", "es-single"):
             table[f"{env}-{estimator}"] = base | {"env": env, "estimator": estimator}
+    table["CartPole-workers"] = base | {"env": "CartPole-v1"}
+    table["Reacher-gymnasium"] = base | {"env": "Reacher", "engine": "gymnasium", "horizon": 50}
     # HalfCheetah's preset of pes has the other baseline.
     valued = {"baseline": "mlp", "discount": 0.99, "trace_decay": 0.9}
     table["Hopper-value"] = base | valued | {"env": "Hopper", "estimator": "pes"}
     gru = {"estimator": "es-single", "policy": "gru", "hidden_sizes": (8,)}
     table["Hopper-gru"] = base | {"env": "Hopper"} | gru
-    table["CartPole-workers"] = base | {"env": "CartPole-v1"}
-    table["Reacher-gymnasium"] = base | {"env": "Reacher", "engine": "gymnasium", "horizon": 50}
     for case in table.values():
         if case.get("estimator") == "es":
             del case["segment_length"]
@@ -53,29 +55,36 @@ def cases() -> dict[str, dict]:
     return table
 
 
-def train(folder: Path, name: str, mode: str, checkpoint_every: int) -> None:
-    """Train one case: to its end; until it is killed; or on from there."""
+class Unfinished(BaseException):  # noqa: N818  # after an Exception a run would save first
+    """A case is left where it is."""
+
+
+def train(folder: Path, name: str, mode: str, checkpoint_every: int, last: bool) -> None:
+    """Train one case: to its end; until it is left unfinished; or on from there."""
     from pes_rl.config import build_config
     from pes_rl.runs import run
 
     def stop(row: dict) -> bool:
         if mode == "killed" and row["update"] == KILL_AFTER:
-            os.kill(os.getpid(), signal.SIGKILL)
+            if last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise Unfinished
         return row["update"] == UPDATES
 
     if mode == "resumed":
         run.resume(folder / name, callback=stop)
         return
     fields = {"num_env_steps": 10**9, "checkpoint_every": checkpoint_every}
-    run.train_from_config(
-        build_config(cases()[name] | fields), folder / name, "test", callback=stop
-    )
+    config = build_config(cases()[name] | fields)
+    with contextlib.suppress(Unfinished):
+        run.train_from_config(config, folder / name, "test", callback=stop)
 
 
-def main(mode: str, folder: Path, checkpoint_every: int, names: list[str]) -> None:
-    for name in names:
-        train(folder, name, mode, checkpoint_every)
+def main(mode: str, folder: Path, words: list[str]) -> None:
+    for number, word in enumerate(words, start=1):
+        name, _, steps = word.partition("=")
+        train(folder, name, mode, int(steps or 10**9), number == len(words))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])

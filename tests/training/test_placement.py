@@ -82,6 +82,7 @@ def run(
     environment = {
         **os.environ,
         "XLA_FLAGS": flags if fma else f"{flags} --xla_cpu_max_isa=AVX",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "0",
         "JAX_ENABLE_X64": str(int(dtype == "float64")),
         "JAX_PLATFORMS": "cpu",
     }

@@ -51,7 +51,9 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
-def start(size: int, flags: str, folder: Path) -> list[subprocess.Popen]:
+def start(
+    size: int, flags: str, folder: Path, signalled: int | None = None
+) -> list[subprocess.Popen]:
     """``pes-rl train`` in some processes; what they say goes to ``folder/log0`` and so on."""
     folder.mkdir(exist_ok=True)
     environment = {
@@ -59,6 +61,7 @@ def start(size: int, flags: str, folder: Path) -> list[subprocess.Popen]:
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "0",  # what users run
     }
     port, started = free_port(), []
     for index in range(size):
@@ -71,7 +74,7 @@ def start(size: int, flags: str, folder: Path) -> list[subprocess.Popen]:
                 subprocess.Popen(
                     [sys.executable, "-m", "tests.tools.distributed_driver", *words],
                     cwd=home,
-                    env=environment,
+                    env=environment | {"PES_RL_TEST_SIGNAL": str(int(index == signalled))},
                     stdout=log,
                     stderr=log,
                 )
@@ -167,20 +170,14 @@ def test_two_processes_of_a_host_engine_make_the_same_bits_as_one(tmp_path, caps
     assert rows(tmp_path / "run1") == rows(tmp_path / "run2")
 
 
-def test_a_signal_to_one_stops_all_and_several_continue(together, tmp_path, monkeypatch):
-    run = tmp_path / "run"
-    monkeypatch.setenv("PES_RL_TEST_SIGTERM", "1")  # the driver of process 1, in its first advance
-    started = start(2, f"{ENGINES['jax']} --num-env-steps 800 --run-dir {run}", tmp_path / "work")
+def test_a_signal_to_one_stops_all_and_several_continue(together, tmp_path):
+    run, work = tmp_path / "run", tmp_path / "work"
+    started = start(2, f"{ENGINES['jax']} --num-env-steps 800 --run-dir {run}", work, signalled=1)
     assert finish(started) == [143, 143]
-    stopped = rows(run)
-    assert (
-        load_latest(run).meta["update"]
-        == stopped[-1]["update"]
-        < rows(together / "run2")[-1]["update"]
-    )
-    monkeypatch.delenv("PES_RL_TEST_SIGTERM")
-    launch(2, f"--resume {run}", tmp_path / "work")
-    assert rows(run) == rows(together / "run2")
+    stopped, whole = rows(run), rows(together / "run2")
+    assert load_latest(run).meta["update"] == stopped[-1]["update"] < whole[-1]["update"]
+    launch(2, f"--resume {run}", work)
+    assert rows(run) == whole
 
 
 @pytest.mark.parametrize("victim", [0, 1])

@@ -55,7 +55,7 @@ def cases() -> dict[str, dict]:
     return table
 
 
-class Unfinished(BaseException):  # noqa: N818  # after an Exception a run would save first
+class Unfinished(BaseException):  # after an Exception a run would save first
     """A case is left where it is."""
 
 

@@ -116,7 +116,7 @@ def version_changes(policy: SavedPolicy) -> list[str]:
     """
     about = policy.environment
     scoring = scoring_versions(about["gymnasium_id"] is not None)
-    pairs = {name: (policy.versions.get(name), now) for name, now in scoring.items()}
+    pairs: dict[str, Any] = {n: (policy.versions.get(n), now) for n, now in scoring.items()}
     made_with = about.get("kwargs"), about.get("wrappers")
     limit = resolve(about["name"], about["engine"], *made_with).horizon
     if limit is not None and "horizon" in about:

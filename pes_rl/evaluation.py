@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     import gymnasium
 
 _OFFICIAL = ("mujoco", "gymnasium", "numpy")
-_OWN = ("brax", "jax", "jaxlib", "numpy")
+_OWN = ("jax", "jaxlib", "numpy")
+_PACKAGES = {  # by what the names of a package's environments begin with
+    "brax": ("brax",),
+    "playground": ("playground", "mujoco", "mujoco-mjx"),
+    "gymnax": ("gymnax",),
+}
 _AT_A_TIME, _STEPS = 256, 100  # episodes side by side; env steps in one call of a program
 
 
@@ -52,14 +57,14 @@ def evaluate(path: Place, episodes: int = 100, seed: int = 0) -> dict[str, Any]:
     episodes = count("episodes", episodes, least=1)
     seed = count("seed", seed, least=0)
     policy = load_policy(path)
-    official = policy.environment["gymnasium_id"] is not None
-    returns, lengths = (play_official if official else play_own)(policy, episodes, seed)
+    own = _own_name(policy)
+    returns, lengths = (play_own if own else play_official)(policy, episodes, seed)
     return {
         **summarize(returns, lengths),
         "seed": seed,
         "policy": str(policy.path),
         "environment": policy.scored_in,
-        "versions": scoring_versions(official),
+        "versions": scoring_versions(own),
         "version_changes": version_changes(policy),
     }
 
@@ -104,24 +109,29 @@ def _student_quantile(freedom: int) -> float:
     return z + sum(term / freedom**power for power, term in enumerate(series, 1))
 
 
-def scoring_versions(official: bool = True) -> dict[str, str | None]:
-    """The packages that a score depends on, in the official environment or on Brax."""
-    return {name: versions().get(name) for name in (_OFFICIAL if official else _OWN)}
+def scoring_versions(own: str | None = None) -> dict[str, str | None]:
+    """The packages that a score depends on, in the official environment or in ``own``, a name."""
+    packages = _OFFICIAL if own is None else (*_PACKAGES.get(own.partition("/")[0], ()), *_OWN)
+    return {name: versions().get(name) for name in packages}
 
 
 def version_changes(policy: SavedPolicy) -> list[str]:
     """What has changed since training of `scoring_versions`, as ``"mujoco 3.17.0 -> 3.18.0"``.
 
-    So has, with the number of env steps, the environment's time limit.
+    So has, with the number of env steps, the time limit of a Gymnasium environment.
     """
-    about = policy.environment
-    scoring = scoring_versions(about["gymnasium_id"] is not None)
+    about, scoring = policy.environment, scoring_versions(_own_name(policy))
     pairs: dict[str, Any] = {n: (policy.versions.get(n), now) for n, now in scoring.items()}
-    made_with = about.get("kwargs"), about.get("wrappers")
-    limit = resolve(about["name"], about["engine"], *made_with).horizon
-    if limit is not None and "horizon" in about:
-        pairs["time limit"] = about["horizon"], limit
+    if about["gymnasium_id"] is not None and "horizon" in about:
+        made_with = about.get("kwargs"), about.get("wrappers")
+        limit = resolve(about["name"], about["engine"], *made_with).horizon
+        pairs["time limit"] = about["horizon"], limit or about["horizon"]
     return [f"{name} {old} -> {new}" for name, (old, new) in pairs.items() if old != new]
+
+
+def _own_name(policy: SavedPolicy) -> str | None:
+    """The environment's name where no official one scores the policy."""
+    return None if policy.environment["gymnasium_id"] else policy.environment["name"]
 
 
 def play_official(policy: SavedPolicy, episodes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

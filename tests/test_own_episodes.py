@@ -13,7 +13,14 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box
 
 from pes_rl.cli.evaluate import _text
-from pes_rl.evaluation import evaluate, own_episodes, play_own, summarize
+from pes_rl.evaluation import (
+    evaluate,
+    own_episodes,
+    play_official,
+    play_own,
+    scoring_versions,
+    summarize,
+)
 from pes_rl.particles.scoring import make_scorer
 from pes_rl.policies import make_policy
 from pes_rl.policies.normalizer import Affine, Normalizer
@@ -69,6 +76,13 @@ def test_a_recording_is_the_episode_that_is_scored(mass, tmp_path):
         assert result["episode_length_mean"] == len(moments)
         assert result["episode_return_mean"] == np.cumsum([m.reward[0] for m in moments])[-1]
         assert len({float(moment.state.x[0]) for moment in moments}) == len(moments)
+
+
+def test_the_packages_that_a_score_depends_on_are_named():
+    for name, package in (("playground/CheetahRun", "playground"), ("gymnax/X", "gymnax")):
+        found = scoring_versions(name)
+        assert {package, "jax"} <= found.keys()
+    assert scoring_versions("mine:make").keys() == {"jax", "jaxlib", "numpy"}
 
 
 # --- breaking down --------------------------------------------------------------------------------
@@ -150,7 +164,8 @@ def test_official_episodes_break_down_too(tmp_path, monkeypatch, way):
     spec = EnvSpec("Brittle-v0", Brittle, max_episode_steps=10)  # pyright: ignore
     monkeypatch.setitem(gymnasium.registry, spec.id, spec)
     monkeypatch.setattr(Brittle, "way", way)
-    saved(tmp_path, point_mass()._replace(observation_size=1), spec.id)
+    policy = saved(tmp_path, point_mass()._replace(observation_size=1), spec.id)
+    assert play_official(policy, 3, 0)[1].tolist() == [10, 3, 10]
     result = evaluate(tmp_path, episodes=5, seed=0)
     assert (result["broken_episodes"], result["episode_return_mean"]) == (2, 10)
     assert result["episode_length_mean"] == 10

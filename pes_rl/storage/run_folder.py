@@ -23,6 +23,7 @@ METRICS, EVENTS, CHECKPOINTS = "metrics.jsonl", "events", "checkpoints"
 BEST_POLICY, LAST_POLICY = "policy/best", "policy/last"
 _PROPERTIES, _LOCK = "run.json", ".lock"
 _PACKAGES = ("mujoco", "mujoco-mjx", "brax", "gymnasium", "jax", "jaxlib", "optax", "numpy")
+_PACKAGES += ("playground", "gymnax")  # extras: None where they are not installed
 
 
 def create_run(run_dir: Path) -> Path:

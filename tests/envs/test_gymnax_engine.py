@@ -55,9 +55,11 @@ def test_pendulum_does_not_end_at_its_time_limit():
     assert not any(out.terminated for out in outs)
 
 
-def test_what_is_observed_of_the_time_limit_is_as_it_is():
+def test_what_is_observed_of_the_time_limit_or_drawn_is_as_it_is():
     _, outs, _ = follow("DiscountingChain-bsuite", [0, 1, 2])
     assert [round(float(out.observation[1]), 4) for out in outs] == [0.01, 0.02, 0.03]
+    _, outs, _ = follow("UmbrellaChain-bsuite", [0, 1, 0, 1, 0, 1])
+    assert len({float(out.reward) for out in outs}) > 1
 
 
 def test_training_where_every_step_draws():

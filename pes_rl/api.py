@@ -54,6 +54,8 @@ def resume(
 ) -> Run:
     """Continue or extend a run, bit for bit where the engine allows; return it once it has stopped.
 
+    A run that was killed before its first checkpoint starts from its ``config.yaml``.
+
     Args:
       run: what `train` returned, or its folder.
       num_env_steps: a new budget, at least what the run has trained already.
@@ -62,7 +64,8 @@ def resume(
       callback: as in `train`.
 
     Raises:
-      pes_rl.errors.UserError: ``run`` is no run, is in use, or has no intact checkpoint.
+      pes_rl.errors.UserError: ``run`` is no run, is in use, has lost its checkpoints, or its
+        ``config.yaml`` was edited.
     """
     from pes_rl.runs import run as runs
 

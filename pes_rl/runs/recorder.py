@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -14,9 +15,9 @@ from pes_rl.errors import UserError
 from pes_rl.runs.health import Health
 from pes_rl.runs.progress import Progress
 from pes_rl.storage.checkpoint import Checkpoint, flatten, save_checkpoint
-from pes_rl.storage.metrics import MetricsWriter
+from pes_rl.storage.metrics import MetricsWriter, warn_of_altered_rows
 from pes_rl.storage.policy import save_policy
-from pes_rl.storage.run_folder import BEST_POLICY, LAST_POLICY
+from pes_rl.storage.run_folder import BEST_POLICY, LAST_POLICY, METRICS
 from pes_rl.training.processes import Processes
 from pes_rl.training.protocol import Trainer
 
@@ -64,11 +65,14 @@ class Recorder:
         self._resumed_update = self._saved_update = trainer.updates if checkpoint else None
 
     def __enter__(self) -> Recorder:
+        if self._resumed_update is not None:
+            warn_of_altered_rows(self.path, self._resumed_update)
         with contextlib.ExitStack() as files:
             label = f"{self.config.env} {self.config.estimator}"
             self._metrics = files.enter_context(
                 MetricsWriter(self.path, self._resumed_update, asdict(self.config))
             )
+            self._opened = os.stat(self.path / METRICS)
             self._progress = files.enter_context(Progress(self.config.num_env_steps, label))
             self._files = files.pop_all()
         return self
@@ -137,6 +141,7 @@ class Recorder:
     def save(self) -> None:
         """Save the run, unless it is saved as it is, and its present policy."""
         with self._pause():
+            self._require_folder()
             self._metrics.sync()
             if self.trainer.updates != self._saved_update:
                 arrays = flatten(self.trainer.state())
@@ -171,6 +176,21 @@ class Recorder:
             anew = "; every pair will begin a new episode" if trainer.broken_off else ""
             self.note(f"saved after update {trainer.updates}, to be resumed{anew}")
 
+    def _require_folder(self) -> None:
+        """Raise UserError unless the run folder is the one that the metrics are written to.
+
+        Another of its name would get checkpoints without a configuration or metrics.
+        """
+        try:
+            same, why = os.path.samestat(self._opened, os.stat(self.path / METRICS)), "is another"
+        except OSError as error:
+            same, why = False, str(error.strerror)
+        if not same:
+            raise UserError(
+                f"the run folder {self.path} was deleted or replaced while it was trained "
+                f"({METRICS}: {why}); nothing more can be saved there"
+            )
+
     @contextlib.contextmanager
     def _pause(self) -> Iterator[None]:
         """Time spent here is not training time."""
@@ -191,9 +211,11 @@ class Recorder:
             "scored_update": self._scored,
             "num_shares": self.trainer.num_shares,
             "health": asdict(self._health),
+            "config": asdict(self.config),
         }
 
     def _save_policy(self, name: str) -> None:
+        self._require_folder()
         trainer, config = self.trainer, self.config
         environment = config.environment
         save_policy(

@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pes_rl.config import Config, load_config, save_config, validate
+from pes_rl.config import Config, save_config
 from pes_rl.config.values import count
-from pes_rl.console import warn
 from pes_rl.errors import UserError
 from pes_rl.runs.loop import MakeTrainer, Silent, train
+from pes_rl.runs.opening import config_from, note_opened, open_run
 from pes_rl.runs.recorder import Callback, Recorder
 from pes_rl.runs.signals import leave_if, stop_signals
 from pes_rl.runtime import training_math
-from pes_rl.storage.checkpoint import Checkpoint, load_latest, unflatten
+from pes_rl.storage.checkpoint import Checkpoint, unflatten
 from pes_rl.storage.files import Place, as_path
 from pes_rl.storage.metrics import read_metrics
 from pes_rl.storage.policy import load_policy
 from pes_rl.storage.run_folder import (
     CONFIG,
+    clear_leftovers,
     create_named_run,
     create_run,
     is_run,
     lock_run,
-    read_versions,
     require_run,
-    versions,
     write_exact_resume,
     write_provenance,
 )
@@ -105,6 +104,7 @@ def train_from_config(
             held.enter_context(lock_run(path))
             if is_run(path):
                 raise UserError(f"the run folder {path} was taken by another run; name another")
+            clear_leftovers(path)
             save_config(config, path / CONFIG)
             write_provenance(path, command)
             write_exact_resume(path, trainer.exact_resume)
@@ -128,9 +128,11 @@ def resume(
 ) -> Run:
     """Continue a run from its newest intact checkpoint, bit for bit where the engine allows.
 
+    One that was killed before its first checkpoint starts from its configuration.
+
     Raises:
-      UserError: ``run`` is no run, is in use, has no intact checkpoint, or was made by an
-        incompatible version.
+      UserError: ``run`` is no run, is in use, has lost its checkpoints, was made by an incompatible
+        version, or its configuration was edited.
       UserError, KeyboardInterrupt, SystemExit, Exception: as in `train_from_config`.
     """
     changes = {
@@ -138,62 +140,30 @@ def resume(
         "num_threads": num_threads,
         "checkpoint_every": checkpoint_every,
     }
-    given = {name: count(name, v, least=1) for name, v in changes.items() if v is not None}
-    found: list[Checkpoint] = []
+    given = {n: v if v is None else count(n, v, least=1) for n, v in changes.items()}
+    found: list[Checkpoint | None] = []  # by the first process
     with stop_signals() as stop, training_math(), contextlib.ExitStack() as held:
 
-        def open_run() -> dict[str, Any]:
+        def find() -> dict[str, Any]:
             path = require_run(as_path(run)).absolute()
             held.enter_context(lock_run(path))
-            config = replace(_load_config(path), **given)
-            validate(config)
-            found.append(_load_checkpoint(path, config, given.get("num_env_steps")))
-            return {"path": str(path), "config": asdict(config)}
+            config, checkpoint = open_run(path, given)
+            found.append(checkpoint)
+            return {"path": str(path), "config": asdict(config), "saved": checkpoint is not None}
 
-        opened = processes.decide(open_run)
-        path, config = Path(opened["path"]), _config_from(opened["config"])
+        told = processes.decide(find)
+        path, config, saved = Path(told["path"]), config_from(told["config"]), told["saved"]
         trainer = make(config, processes)
         held.callback(trainer.close)
-        arrays = processes.share(found[0].arrays if found else None)
-        trainer.restore(unflatten(trainer.state(), arrays))
-        if found:
-            _reopen(path, config if given else None, command, trainer.exact_resume)
-            _compare_places(found[0], trainer)
+        checkpoint = found[0] if found else None
+        if saved:
+            arrays = processes.share(checkpoint.arrays if checkpoint else None)
+            trainer.restore(unflatten(trainer.state(), arrays))
         if processes.index > 0:
-            return _follow(trainer, path, processes, stop, trainer.updates)
-        return _train(trainer, path, found[0], processes, stop, callback)
-
-
-def _load_checkpoint(path: Path, config: Config, num_env_steps: int | None) -> Checkpoint:
-    checkpoint = load_latest(path)
-    if num_env_steps is not None and num_env_steps < checkpoint.meta["env_steps"]:
-        raise UserError(
-            f"--num-env-steps {config.num_env_steps} is less than the "
-            f"{checkpoint.meta['env_steps']} that {path} has trained; give more to extend it"
-        )
-    for skipped in checkpoint.skipped:
-        warn(f"skipped a damaged checkpoint: {skipped}")
-    return checkpoint
-
-
-def _compare_places(checkpoint: Checkpoint, trainer: Trainer) -> None:
-    """Say so if the pairs are spread otherwise than when the run was saved."""
-    saved = checkpoint.meta.get("num_shares", trainer.num_shares)
-    if saved != trainer.num_shares:
-        warn(
-            f"the pairs were in {saved} parts (devices or processes) and are in "
-            f"{trainer.num_shares} now; the run continues, but not bit for bit"
-        )
-
-
-def _reopen(path: Path, changed: Config | None, command: str, exact: bool) -> None:
-    """Note in the run folder that the run goes on."""
-    if not exact:
-        warn("this engine cannot restore its environments; every pair starts a new episode")
-    if changed is not None:
-        save_config(changed, path / CONFIG)
-    for change in write_provenance(path, command):
-        warn(f"version changed since the run began: {change}")
+            return _follow(trainer, path, processes, stop, trainer.updates if saved else None)
+        changed = None if set(given.values()) == {None} else config
+        note_opened(path, changed, command, trainer, checkpoint)
+        return _train(trainer, path, checkpoint, processes, stop, callback)
 
 
 def _train(
@@ -222,22 +192,3 @@ def _follow(
     leave_if(stop)
     processes.decide(lambda: None)  # the first one may find that it has come to nothing
     return Run(path, trainer.env_steps, math.nan, -math.inf)
-
-
-def _config_from(values: dict[str, Any]) -> Config:
-    """A configuration as another process has sent it."""
-    return Config(**{**values, "hidden_sizes": tuple(values["hidden_sizes"])})
-
-
-def _load_config(path: Path) -> Config:
-    """A run's configuration; an error says so if another version of pes-rl wrote it."""
-    try:
-        return load_config(path / CONFIG)
-    except UserError as error:
-        made_by = read_versions(path).get("pes_rl")
-        if made_by in (None, versions()["pes_rl"]):
-            raise
-        raise UserError(
-            f"run made by an incompatible version: {error} (made by pes-rl {made_by}, "
-            f"this is {versions()['pes_rl']})"
-        ) from error

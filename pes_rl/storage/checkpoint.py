@@ -24,7 +24,7 @@ import numpy as np
 
 from pes_rl.errors import UserError
 from pes_rl.storage.files import fsync_folder, write_synced
-from pes_rl.storage.run_folder import CHECKPOINTS, versions
+from pes_rl.storage.run_folder import CHECKPOINTS, clear_leftovers, remove, versions
 
 SCHEMA = 4  # 2: pairs carry their numbers; 3: one form on host and device; 4: credit, average
 _ARRAYS, _META, _MANIFEST = "arrays.safetensors", "meta.json", "manifest.json"
@@ -126,17 +126,17 @@ def save_checkpoint(
 
     ``arrays`` may have any NumPy dtype that safetensors knows (float16 to float64, integers, bool)
     and any shape; ``meta`` is JSON. An existing checkpoint of the same ``env_steps`` is replaced.
-    Raises UserError when the disk refuses; what was saved before is then untouched.
+    Raises UserError when the disk refuses or ``run_dir`` is not there; what was saved before is
+    then untouched.
     """
     folder = Path(run_dir) / CHECKPOINTS
     target = folder / f"{env_steps:012d}"
     temp = folder / f".tmp-{target.name}"
     try:
         if not folder.exists():
-            folder.mkdir(parents=True)
+            folder.mkdir()
             fsync_folder(folder.parent)
-        for stale in folder.glob(".tmp-*"):
-            shutil.rmtree(stale)
+        clear_leftovers(folder.parent)
         _write(temp, arrays, meta)
         _publish(temp, target)
         _prune(folder, target)
@@ -201,7 +201,7 @@ def _discard(path: Path) -> None:
     # Renamed first, so that a deletion cut short is not taken for a damaged checkpoint.
     doomed = path.with_name(f".tmp-{path.name}.gone")
     os.replace(path, doomed)
-    shutil.rmtree(doomed)
+    remove(doomed)
 
 
 def has_checkpoint(run_dir: Path) -> bool:

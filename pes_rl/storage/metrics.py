@@ -219,3 +219,26 @@ def _cut_back(path: Path, resume_update: int) -> _Kept:
     if end < len(data):
         write_bytes_atomic(path, data[:end])
     return kept
+
+
+def warn_of_altered_rows(run_dir: Path, resume_update: int) -> None:
+    """Warn of the first row, up to that of ``resume_update``, that training did not write there.
+
+    Updates count 1, 2, 3, ..., and env steps never fall. The rows are left as they are.
+    """
+    path, env_steps = Path(run_dir) / METRICS, 0
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return  # whoever opens it to go on says so
+    for number, (_, row) in enumerate(_rows(data, path), start=1):
+        problem = None
+        if row["update"] != number:
+            problem = f"is of update {row['update']}, not {number}"
+        elif row["env_steps"] < env_steps:
+            problem = f"has {row['env_steps']} env steps, fewer than the {env_steps} before it"
+        if problem:
+            warn(f"{path} was altered: line {number} {problem}; look at it before you use it")
+        if problem or row["update"] == resume_update:
+            return
+        env_steps = row["env_steps"]

@@ -7,7 +7,9 @@ import functools
 import json
 import os
 import platform
+import re
 import shlex
+import shutil
 import sys
 import tempfile
 import time
@@ -22,6 +24,9 @@ CONFIG, COMMAND, VERSIONS = "config.yaml", "command.txt", "versions.json"
 METRICS, EVENTS, CHECKPOINTS = "metrics.jsonl", "events", "checkpoints"
 BEST_POLICY, LAST_POLICY = "policy/best", "policy/last"
 _PROPERTIES, _LOCK = "run.json", ".lock"
+_ATOMIC = (CONFIG, COMMAND, VERSIONS, METRICS, _PROPERTIES, "policy.safetensors", "policy.json")
+# What a kill leaves of a file half written, and of the question whether a folder can be written to.
+_LEFTOVER = re.compile(rf"\.({'|'.join(map(re.escape, _ATOMIC))})\.\d+\.tmp|\.probe-.*")
 _PACKAGES = ("mujoco", "mujoco-mjx", "brax", "gymnasium", "jax", "jaxlib", "optax", "numpy")
 _PACKAGES += ("playground", "gymnax")  # extras: None where they are not installed
 
@@ -29,10 +34,12 @@ _PACKAGES += ("playground", "gymnax")  # extras: None where they are not install
 def create_run(run_dir: Path) -> Path:
     """Create the folder ``run_dir``, unless it is there and empty, and return it.
 
+    What a start leaves that was killed before there was a configuration counts for nothing.
     Raises UserError, and creates nothing, when it is not empty or cannot be written to.
     """
     with _writable(run_dir):
-        if any(entry.name != _LOCK for entry in run_dir.iterdir()):  # a start that failed leaves it
+        names = (entry.name for entry in run_dir.iterdir())
+        if any(name != _LOCK and not _LEFTOVER.fullmatch(name) for name in names):
             raise UserError(
                 f"the run folder {run_dir} is not empty; name another --run-dir, or continue that "
                 f"run with --resume {run_dir}"
@@ -75,7 +82,7 @@ def _writable(folder: Path) -> Iterator[None]:
             parent.mkdir(exist_ok=True)  # two runs may start at the same time
             created.append(parent)
         # Permissions alone do not say it: a read-only disk, or an access list, may still refuse.
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=folder, prefix=".probe-"):
             pass
         yield
     except OSError as error:
@@ -106,6 +113,26 @@ def lock_run(run_dir: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def clear_leftovers(run_dir: Path) -> None:
+    """Delete what kills have left half done; only for the process that holds the run.
+
+    What cannot be deleted stays, for it is in nobody's way.
+    """
+    folders = (run_dir, run_dir / BEST_POLICY, run_dir / LAST_POLICY)
+    files = [p for folder in folders for p in folder.glob(".*") if _LEFTOVER.fullmatch(p.name)]
+    for path in (*files, *(run_dir / CHECKPOINTS).glob(".tmp-*")):
+        with contextlib.suppress(OSError):
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, or a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def run_of(policy_folder: Path) -> Path:

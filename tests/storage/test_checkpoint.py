@@ -71,6 +71,23 @@ def test_keeps_the_newest_two_and_clears_what_crashes_left(tmp_path):
     assert load_latest(tmp_path).meta["value"] == 41
 
 
+def test_plain_files_are_in_nobody_s_way(tmp_path):
+    save(tmp_path, 10, 10)
+    folder = tmp_path / "checkpoints"
+    for name in (".tmp-x", ".tmp-000000000020", ".tmp-000000000015.gone", "000000000015"):
+        (folder / name).write_text("mine")
+    (folder / ".tmp-link").symlink_to(tmp_path)
+    save(tmp_path, 20, 20)
+    assert names(tmp_path) == ["000000000010", "000000000020"]
+    assert load_latest(tmp_path).meta["value"] == 20
+
+
+def test_a_run_folder_that_is_gone_is_not_made_again(tmp_path):
+    with pytest.raises(UserError, match="No such file or directory"):
+        save(tmp_path / "gone", 10, 10)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_spare_checkpoint_is_an_intact_one(tmp_path):
     save(tmp_path, 10, 10)
     damaged = save(tmp_path, 20, 20)

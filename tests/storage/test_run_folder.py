@@ -17,6 +17,7 @@ from pes_rl.errors import UserError
 from pes_rl.storage import run_folder
 from pes_rl.storage.files import write_text_atomic
 from pes_rl.storage.run_folder import (
+    clear_leftovers,
     create_named_run,
     create_run,
     is_run,
@@ -51,6 +52,24 @@ def test_an_empty_folder_is_taken_and_a_full_one_refused(tmp_path):
     with pytest.raises(UserError, match="is not empty"):
         create_run(run)
     assert [p.name for p in run.iterdir()] == ["notes.txt"]
+
+
+def test_what_kills_leave_is_deleted_and_nothing_else(tmp_path):
+    run = tmp_path / "run"
+    left = (".config.yaml.12.tmp", ".probe-a1b2c3")
+    run.mkdir()
+    for name in (".lock", *left):
+        (run / name).touch()
+    assert create_run(run) == run  # killed before there was a configuration
+    mine = (".hidden", ".tmp-mine", ".video.mp4.12.tmp", "config.yaml", ".config.yaml.tmp")
+    deep = ("policy/last/.policy.json.3.tmp", "checkpoints/.tmp-x", "checkpoints/.tmp-0/arrays")
+    for name in (*mine, *deep):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).touch()
+    clear_leftovers(run)
+    files = {str(p.relative_to(run)) for p in run.rglob("*") if p.is_file()}
+    assert files == {".lock", *mine}
+    assert not list((run / "checkpoints").iterdir())
 
 
 def test_unwritable_places_are_refused_and_nothing_is_created(tmp_path, monkeypatch):

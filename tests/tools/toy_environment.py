@@ -16,6 +16,7 @@ from pes_rl.config import build_config
 from pes_rl.envs.jax_environment import JaxEnvironment, JaxTransition
 from pes_rl.envs.simulator import SingleStep, Transition
 from pes_rl.policies.action import ActionSpec
+from pes_rl.policies.observation import array_of
 
 DT = 0.1
 PAIRS, K, T = 6, 7, 33  # K does not divide T
@@ -61,8 +62,9 @@ class PointMassSimulator:
     """
 
     breaks = np.inf
-    observation_size, exact = 3, True
-    action = ActionSpec("box", 1, (-1.0,), (1.0,))
+    observation, observation_size, exact = array_of((3,)), 3, True
+    action, action_shape = ActionSpec("box", 1, (-1.0,), (1.0,)), (1,)
+    remarks = ()
 
     def __init__(self, num_particles: int, bound: float = 1.0, start: float = 0.1):
         self.bound, self.start = bound, start
@@ -94,6 +96,9 @@ class PointMassSimulator:
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Continue from what `state` returned."""
         self.x[:], self.v[:] = state["x"], state["v"]
+
+    def close(self) -> None:
+        """There is nothing to give back."""
 
     def _observe(self, rows: np.ndarray) -> np.ndarray:
         return np.stack((self.x[rows], self.v[rows], np.ones(len(rows))), axis=1)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
+
+_SHOWN = 100  # characters of a value in a message
 
 
 class UserError(Exception):
@@ -12,6 +15,12 @@ class UserError(Exception):
     The command line prints it as ``pes-rl: error: ...`` and exits with code 2; the Python API
     raises it as it is. Messages name the field, the value and the fix in at most three lines.
     """
+
+
+def shown(value: Any) -> str:
+    """``value`` as a message has it: its representation, cut short where it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def suggest(name: str, known: Iterable[str], likeness: float = 0.5) -> str:

@@ -117,6 +117,8 @@ def environment_of(about: Any) -> dict[str, Any]:
     for name in ("gymnasium_id", "backend", "wrappers"):
         if given.get(name) is not None:
             _text(f"environment.{name}", given[name])
+    if given["gymnasium_id"] is None and given["engine"] in ("mujoco", "gymnasium"):
+        raise ValueError(f"environment.gymnasium_id is needed by engine {given['engine']!r}")
     # Where nothing official ends episodes, the horizon does.
     if given["gymnasium_id"] is None or given.get("horizon") is not None:
         _whole("environment.horizon", given["horizon"], least=1, most=_NUMBER)

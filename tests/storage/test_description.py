@@ -160,3 +160,12 @@ def test_forged_policies_act_or_are_refused_at_loading(tmp_path, kind):
     for broken in ("[" * 100_000, "", '{"schema": 1e999}', '{"schema": 1} x'):
         write(tmp_path, broken, arrays)
         assert not check(tmp_path, broken)
+
+
+def test_what_gymnasium_plays_has_an_id(tmp_path):
+    about, arrays = saved(tmp_path, "linear")
+    write(tmp_path, json.dumps(replaced(about, ("environment", "engine"), "gymnasium")), arrays)
+    with pytest.raises(
+        UserError, match=r"environment\.gymnasium_id is needed by engine 'gymnasium'"
+    ):
+        load_policy(tmp_path)

@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
+
+_SHOWN = 100  # characters of a value in a message
+_LONGEST, _END = 800, 200  # characters of a message, and of its end, where the fix is
 
 
 class UserError(Exception):
     """A mistake in what the user asked for.
 
     The command line prints it as ``pes-rl: error: ...`` and exits with code 2; the Python API
-    raises it as it is. Messages name the field, the value and the fix in at most three lines.
+    raises it as it is. Messages name the field, the value and the fix in at most three lines; of
+    one that a value or path makes long the middle is left out.
     """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if len(text) <= _LONGEST:
+            return text
+        return f"{text[: _LONGEST - _END]} ... {text[-_END:]}"
+
+
+def shown(value: Any) -> str:
+    """``value`` as a message has it: its representation, cut short where it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def suggest(name: str, known: Iterable[str], likeness: float = 0.5) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from pes_rl.config.checks import MOST_EPISODES
 from pes_rl.config.values import count
 from pes_rl.envs.registry import resolve
 from pes_rl.errors import UserError
@@ -54,7 +55,7 @@ def evaluate(path: Place, episodes: int = 100, seed: int = 0) -> dict[str, Any]:
     Raises:
       UserError: there is no policy at ``path``, or it cannot be read.
     """
-    episodes = count("episodes", episodes, least=1)
+    episodes = count("episodes", episodes, least=1, most=MOST_EPISODES)
     seed = count("seed", seed, least=0)
     policy = load_policy(path)
     own = _own_name(policy)

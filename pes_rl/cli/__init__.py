@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except OSError as error:  # a disk that is full, or has gone
         place = f" ({error.filename})" if error.filename else ""
-        console.say(f"pes-rl: error: {error.strerror or error}{place}")
+        console.say(f"pes-rl: error: {UserError(f'{error.strerror or error}{place}')}")
         return 2
 
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pes_rl.config.checks import MOST_EPISODES
 from pes_rl.config.values import count
 from pes_rl.console import say
 
@@ -28,7 +29,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(options: dict[str, Any], command: str) -> None:
     """Play the episodes and print the score."""
     del command
-    episodes = count("--episodes", options["episodes"], least=1)
+    episodes = count("--episodes", options["episodes"], least=1, most=MOST_EPISODES)
     seed = count("--seed", options["seed"], least=0)
     from pes_rl.evaluation import evaluate
     from pes_rl.storage.files import plain

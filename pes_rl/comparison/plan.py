@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pes_rl.config import APPLIES, ESTIMATOR_NAMES, OPTIONS, Config, build_config, parse_fields
+from pes_rl.config.checks import MOST_EPISODES
 from pes_rl.config.values import as_typed, count
 from pes_rl.envs.registry import Environment, resolve
 from pes_rl.errors import UserError, suggest
@@ -147,7 +148,7 @@ def make_plan(
                 config = replace(config, checkpoint_every=min(config.checkpoint_every, often))
             cells += [Cell(replace(config, seed=first + i)) for i in range(seeds)]
     _check_budgets(cells)
-    return Plan(tuple(cells), options, count("episodes", episodes, 1))
+    return Plan(tuple(cells), options, count("episodes", episodes, 1, MOST_EPISODES))
 
 
 def cell_name(config: Config) -> str:

@@ -75,7 +75,7 @@ class Store:
 
     def versions(self, cell: Cell) -> str:
         """The packages that made a run; all of them where several took turns."""
-        lines = (self.run(cell) / COMMAND).read_text(encoding="utf-8").splitlines()
+        lines = (self.run(cell) / COMMAND).read_text("utf-8", "replace").splitlines()
         marked = [line.split(_VERSION_MARK)[-1] for line in lines if _VERSION_MARK in line]
         recorded = version_line(read_versions(self.run(cell)))
         return ", then ".join(dict.fromkeys(marked or [recorded]))

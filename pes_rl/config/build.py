@@ -11,11 +11,9 @@ from pes_rl.config.checks import validate
 from pes_rl.config.fields import APPLIES, DERIVED, ESTIMATOR_NAMES, OPTIONS, Config
 from pes_rl.config.values import is_literal, is_null, parse_value, read_yaml, required
 from pes_rl.envs.registry import Environment, default_backend, resolve
-from pes_rl.errors import UserError, suggest
+from pes_rl.errors import UserError, shown, suggest
 from pes_rl.policies import KINDS
 from pes_rl.storage.files import write_text_atomic
-
-_SHOWN = 200  # characters of a value in a message
 
 
 def build_config(overrides: Mapping[str, Any], config_file: Path | None = None) -> Config:
@@ -84,17 +82,15 @@ def parse_fields(values: Mapping[str, Any], source: str = "") -> dict[str, Any]:
         option = OPTIONS.get(name)
         if option is None:
             place = f" in {source}" if source else ""
-            raise UserError(f"unknown key {name!r}{place}{suggest(str(name), OPTIONS)}")
+            raise UserError(f"unknown key {shown(name)}{place}{suggest(str(name), OPTIONS)}")
         if name in DERIVED and is_null(value):
             continue
         try:
             parsed[name] = parse_value(option.kind, value)
         except ValueError as expected:
-            shown = value if isinstance(value, str) else str(value)
-            shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
-            kind = required(option.kind)
-            hint = suggest(shown, get_args(kind)) if is_literal(kind) else ""
-            raise UserError(f"{where}{name} must be {expected}, not {shown!r}{hint}") from None
+            text, kind = str(value), required(option.kind)
+            hint = suggest(text, get_args(kind)) if is_literal(kind) else ""
+            raise UserError(f"{where}{name} must be {expected}, not {shown(text)}{hint}") from None
     return parsed
 
 
@@ -115,12 +111,14 @@ def _read_blocks(path: Path, source: str) -> dict[str, dict[str, Any]]:
     flat = {key: value for key, value in document.items() if key not in names}
     unknown = [k for k, value in flat.items() if isinstance(value, dict) and k not in OPTIONS]
     if unknown:
-        raise UserError(f"unknown block {unknown[0]!r} in {source}{suggest(unknown[0], names)}")
+        raise UserError(
+            f"unknown block {shown(unknown[0])} in {source}{suggest(unknown[0], names)}"
+        )
     blocks = {"flat": parse_fields(flat, source)}
     for name in names:
         block = document.get(name) or {}
         if not isinstance(block, dict):
-            raise UserError(f"{source}: {name!r} must hold keys and values, not {block!r}")
+            raise UserError(f"{source}: {name!r} must hold keys and values, not {shown(block)}")
         for head in ("env", "estimator"):  # known before any block is chosen
             if name != "common" and head in block:
                 raise UserError(f"{source}: the block {name!r} cannot choose another {head}")

@@ -6,10 +6,14 @@ import math
 
 from pes_rl.config.fields import APPLIES, OPTIONS, Config
 from pes_rl.envs.registry import check_backend
-from pes_rl.errors import UserError
+from pes_rl.errors import UserError, shown
 from pes_rl.policies import KINDS
 
 _MAY_BE_ZERO = ("seed", "momentum", "weight_decay", "reward_shift", "trace_decay")
+# More than anybody has use for, and less than would end in an error of somebody else's.
+MOST_EPISODES = 10_000_000
+_MOST = {"num_pairs": 10_000_000, "eval_episodes": MOST_EPISODES, "num_threads": 100_000}
+_MOST_UNITS = 10_000_000  # of a hidden layer
 _MAY_BE_NONE = ("particle_chunk",)
 
 
@@ -38,6 +42,9 @@ def _check_ranges(config: Config) -> None:
             kind = "0 or more" if zero else "positive"
             kind = "a number" if name == "reward_shift" else kind
             raise UserError(f"{name} must be finite and {kind}, not {value}{fix}")
+    for name, most in _MOST.items():
+        if (getattr(config, name) or 0) > most:
+            raise UserError(f"{name} must be at most {most}, not {getattr(config, name)}")
     if config.seed >= 2**32:
         raise UserError(f"seed must be below 2**32, not {config.seed}")
     if config.momentum >= 1:
@@ -45,8 +52,9 @@ def _check_ranges(config: Config) -> None:
     for name in ("discount", "trace_decay"):
         if getattr(config, name) > 1:
             raise UserError(f"{name} must be at most 1, not {getattr(config, name)}")
-    if any(size <= 0 for size in config.hidden_sizes):
-        raise UserError(f"hidden_sizes must be positive, not {list(config.hidden_sizes)}")
+    if any(not 0 < size <= _MOST_UNITS for size in config.hidden_sizes):
+        sizes = shown(list(config.hidden_sizes))
+        raise UserError(f"hidden_sizes must be positive, at most {_MOST_UNITS}, not {sizes}")
 
 
 def _check_choices(config: Config) -> None:
@@ -60,10 +68,10 @@ def _check_choices(config: Config) -> None:
             )
         if choice in allowed and value is None and name not in _MAY_BE_NONE:
             raise UserError(f"{switch} {choice!r} needs {name}; give --{name.replace('_', '-')}")
-    num_sizes = KINDS[config.policy].num_sizes
+    num_sizes, sizes = KINDS[config.policy].num_sizes, shown(list(config.hidden_sizes))
     if len(config.hidden_sizes) not in num_sizes:
         raise UserError(
-            f"policy {config.policy!r} cannot have hidden_sizes {list(config.hidden_sizes)}; "
+            f"policy {config.policy!r} cannot have hidden_sizes {sizes}; "
             f"give one size{' or more' if len(num_sizes) > 1 else ''}"
         )
 

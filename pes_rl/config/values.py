@@ -12,10 +12,11 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from pes_rl.errors import UserError
+from pes_rl.errors import UserError, shown
 from pes_rl.storage.run_folder import CONFIG
 
 _TYPED = "env_kwargs"
+_DEEPEST = 50  # lists and mappings inside one another
 _NULL = ("", "~", "null", "none")
 
 
@@ -100,14 +101,16 @@ def _mapping(value: Any) -> dict[str, Any]:
     return found
 
 
-def count(field: str, value: Any, least: int) -> int:
-    """``value`` (2000000, "2e6") as a whole number; UserError if it is none or below ``least``."""
+def count(field: str, value: Any, least: int, most: int = 2**63 - 1) -> int:
+    """``value`` (2000000, "2e6") as a whole number; UserError if it is none or out of bounds."""
     try:
         number = parse_value(int, value)
     except ValueError as expected:
-        raise UserError(f"{field} must be {expected}, not {value!r}") from None
+        raise UserError(f"{field} must be {expected}, not {shown(value)}") from None
     if number < least:
         raise UserError(f"{field} must be at least {least}, not {number}")
+    if number > most:
+        raise UserError(f"{field} must be at most {most}, not {number}")
     return number
 
 
@@ -136,6 +139,7 @@ def read_yaml(path: Path, source: str) -> dict[str, Any]:
 
     try:
         text = path.read_text(encoding="utf-8")
+        _refuse_bombs(text, source)
         node = yaml.compose(text, Loader=yaml.BaseLoader)
         document = yaml.load(text, Loader=yaml.BaseLoader)
     except (OSError, UnicodeDecodeError) as error:
@@ -156,6 +160,26 @@ def read_yaml(path: Path, source: str) -> dict[str, Any]:
         if isinstance(block.get(_TYPED), dict):
             block[_TYPED] = next(_typed(v) for k, v in inner.value if k.value == _TYPED)
     return document
+
+
+def _refuse_bombs(text: str, source: str) -> None:
+    """Raise UserError for what small files can keep a reader busy with for hours.
+
+    These are aliases, values that stand for others, of which a few lines can make billions, and
+    thousands of brackets.
+    """
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.BaseLoader):
+        where = f"(line {event.start_mark.line + 1})"
+        if isinstance(event, yaml.AliasEvent):
+            alias = shown(f"*{event.anchor}")
+            raise UserError(f"{source} has the alias {alias} {where}; write its value out")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise UserError(f"{source} is nested more than {_DEEPEST} deep {where}; flatten it")
 
 
 def _blocks(document: dict[str, Any], mapping: Any) -> list[tuple[dict[str, Any], Any]]:

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pes_rl.errors import shown
+
 Kind = Literal["array", "choice", "dict", "tuple"]
 
 
@@ -69,7 +71,7 @@ class ObservationSpec:
     def from_description(cls, plain: Mapping[str, Any]) -> ObservationSpec:
         """What `describe` told of; KeyError, TypeError or ValueError where it tells of nothing."""
         if plain["kind"] not in ("array", "choice", "dict", "tuple"):
-            raise ValueError(f"unknown kind of observation {plain['kind']!r}")
+            raise ValueError(f"unknown kind of observation {shown(plain['kind'])}")
         shape, counts, start = (
             tuple(int(number) for number in plain.get(name, ()))
             for name in ("shape", "counts", "start")
@@ -80,7 +82,7 @@ class ObservationSpec:
         choices = math.prod(shape) if spec.kind == "choice" else 0
         named = len(parts) if spec.kind == "dict" else 0
         if min((*shape, *counts), default=0) < 0 or len(counts) != choices:
-            raise ValueError(f"observation counts {counts} do not fit shape {shape}")
+            raise ValueError(f"observation counts {shown(counts)} do not fit shape {shown(shape)}")
         if len(start) != choices or len(keys) != named:
             raise ValueError("observation parts do not fit their names")
         return spec

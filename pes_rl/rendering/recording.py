@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -236,14 +235,13 @@ def _finish(
 
 def _estimator(policy_folder: Path) -> str | None:
     """The estimator that trained the policy, if its card or the run around it says."""
-    import yaml
-
+    from pes_rl.config.values import read_yaml
+    from pes_rl.storage.files import read_json
     from pes_rl.storage.run_folder import CONFIG, run_of
     from pes_rl.zoo import CARD
 
-    unreadable = (OSError, ValueError, KeyError, TypeError, IndexError, yaml.YAMLError)
-    with contextlib.suppress(*unreadable):
-        return json.loads((policy_folder / CARD).read_text())["config"]["estimator"]
-    with contextlib.suppress(*unreadable):
-        return yaml.safe_load((run_of(policy_folder) / CONFIG).read_text())["estimator"]
+    with contextlib.suppress(KeyError, TypeError, IndexError):
+        return (read_json(policy_folder / CARD) or {})["config"]["estimator"]
+    with contextlib.suppress(UserError, KeyError, IndexError):
+        return read_yaml(run_of(policy_folder) / CONFIG, CONFIG)["estimator"]
     return None

@@ -182,15 +182,25 @@ def _rows(data: bytes, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     start = 0
     while (end := data.find(b"\n", start) + 1) > 0:
         try:
-            row = json.loads(data[start:end])
-            _ = row["update"], row["env_steps"]
-        except (ValueError, KeyError, TypeError) as error:
+            row = _checked(json.loads(data[start:end]))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             if end == len(data):
                 return
             number = data.count(b"\n", 0, end)
             raise UserError(f"{path} is damaged in line {number}; delete that line") from error
         yield end, row
         start = end
+
+
+def _checked(row: Any) -> dict[str, Any]:
+    """``row`` if it is one; KeyError, TypeError or ValueError otherwise."""
+    counted = {name: row[name] for name in _REQUIRED}
+    measured = (value for value in row.values() if value is not None)
+    if not all(isinstance(v, float) or (isinstance(v, int) and abs(v) < 2**63) for v in measured):
+        raise ValueError("what is measured is a number, or null")
+    if not isinstance(counted["env_steps"], int) or None in counted.values():
+        raise ValueError("env steps are counted")
+    return row
 
 
 class _Kept(NamedTuple):

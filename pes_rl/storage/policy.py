@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,17 +20,28 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pes_rl import zoo
-from pes_rl.errors import UserError
-from pes_rl.policies import Policy, kind_of, policy_class
+from pes_rl.errors import UserError, shown
+from pes_rl.policies import Policy, kind_of
 from pes_rl.policies.action import ActionSpec
 from pes_rl.policies.normalizer import Normalizer
 from pes_rl.policies.observation import ObservationSpec, array_of
+from pes_rl.storage.description import (
+    action_of,
+    environment_of,
+    normalizer_of,
+    observation_of,
+    policy_of,
+    scalars_of,
+    theta_of,
+)
 from pes_rl.storage.files import Place, as_path, plain, write_bytes_atomic
 from pes_rl.storage.run_folder import BEST_POLICY, LAST_POLICY, is_run, suggest_run, versions
 from pes_rl.storage.saved_policy import SavedPolicy
 
 SCHEMA = 1
 POLICY_FILE, DESCRIPTION_FILE = "policy.safetensors", "policy.json"
+# A file is read whole before its SHA-256 can be checked; no policy comes near to these.
+_LARGEST, _LONGEST = 2**30, 2**24  # bytes of a file, characters of its description
 _BEST, _LAST = Path(BEST_POLICY).name, Path(LAST_POLICY).name
 
 
@@ -84,85 +94,69 @@ def save_policy(
     header = {"description": text, "sha256": _digest(text, arrays)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_bytes_atomic(folder / POLICY_FILE, save(arrays, metadata=header))
+        write_bytes_atomic(folder / POLICY_FILE, _in_order(save(arrays, metadata=header)))
         write_bytes_atomic(folder / DESCRIPTION_FILE, f"{text}\n".encode(), durable=False)
     except OSError as error:
         raise UserError(f"cannot save the policy in {folder}: {error.strerror}") from error
+
+
+def _in_order(data: bytes) -> bytes:
+    """The same file with its header in order: safetensors leaves that of the metadata to chance."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    text = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # arrays are aligned
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def load_policy(path: Place) -> SavedPolicy:
     """Load a policy folder or file, a run's policy (best, else last), or ``zoo/NAME``.
 
     A path that exists wins over the zoo.
-    Raises UserError when there is none, or it is damaged, or made by a newer pes-rl.
+    Raises UserError when there is none, or it is damaged, or made by a newer pes-rl, or does not
+    describe a policy that can act.
     """
     file = _find(as_path(path))
     text, arrays = _read(file)
-    description = json.loads(text)
-    if description["schema"] != SCHEMA:
-        made_by = description.get("versions", {}).get("pes_rl", "unknown")
-        raise UserError(
-            f"{file} has policy schema {description['schema']} (made by pes-rl {made_by}), but "
-            f"this pes-rl reads schema {SCHEMA}; install the version that made it"
-        )
     try:
-        return _build(file.parent.absolute(), description, arrays)
-    except (KeyError, TypeError, ValueError) as error:
+        return _build(file, json.loads(text, parse_constant=_refuse), arrays)
+    except KeyError as error:
+        problem = f"{error.args[0]} is missing"
+    except RecursionError:
+        problem = "it is nested too deep"
+    except (TypeError, ValueError) as error:
+        problem = str(error)
+    raise UserError(f"{file} does not describe a policy: {problem}; copy it again from its run")
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _build(file: Path, about: Any, arrays: dict[str, np.ndarray]) -> SavedPolicy:
+    if not isinstance(about, dict):
+        raise ValueError(f"the description must be an object, not {shown(about)}")
+    versions = scalars_of("versions", about["versions"])
+    if about["schema"] != SCHEMA:
         raise UserError(
-            f"{file} does not describe a policy: {error}; copy it again from its run"
-        ) from error
-
-
-def _shape(given: Sequence[int] | None, size: int) -> tuple[int, ...]:
-    """A space's shape, flat where the file does not say."""
-    shape = (size,) if given is None else tuple(given)
-    if math.prod(shape) != size:
-        raise ValueError(f"shape {shape} does not hold {size} numbers")
-    return shape
-
-
-def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    """JSON's lists as the tuples that they were."""
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
-
-
-def _build(folder: Path, description: dict[str, Any], arrays: dict[str, np.ndarray]) -> SavedPolicy:
-    fields: dict[str, Any] = dict(description["policy"])
-    make: Callable[..., Policy] = policy_class(fields.pop("kind"))
-    policy = make(**_tuples(fields))
-    size, expected = policy.observation_size, {"theta": (policy.num_params,)}
-    if "normalizer/total" in arrays:
-        expected |= {"normalizer/mean": (size,), "normalizer/m2": (size,)}
-    for name, shape in expected.items():
-        if arrays[name].shape != shape:
-            raise ValueError(f"{name} has shape {arrays[name].shape}, expected {shape}")
-    low, high = (tuple(arrays[f"action/{end}"].tolist()) for end in ("low", "high"))
-    about = {"mapping": "clip", **_tuples(description["action"])}  # as it was before it had a name
-    shapes = description.get("shapes") or {}
-    shape = about.pop("shape", shapes.get("action"))
-    action = ActionSpec(low=low, high=high, **about)
-    if action.size != policy.action_size:
-        raise ValueError(f"{policy.action_size} outputs for {action.size} actions")
-    normalizer = None
-    if "normalizer/total" in arrays:
-        count, mean, m2 = (arrays[f"normalizer/{field}"] for field in Normalizer._fields)
-        normalizer = Normalizer(int(count), mean, m2)
-    observation = array_of(_shape(shapes.get("observation"), size))
-    if "observation" in description:
-        observation = ObservationSpec.from_description(description["observation"])
-    if observation.size != size:
-        raise ValueError(f"{observation} does not hold {size} numbers")
+            f"{file} has policy schema {shown(about['schema'])} (made by pes-rl "
+            f"{versions.get('pes_rl', 'unknown')}), but this pes-rl reads schema {SCHEMA}; "
+            "install the version that made it"
+        )
+    policy = policy_of(about["policy"])
+    older = about.get("shapes") or {"observation": None, "action": None}
+    action, shape = action_of(about["action"], arrays, policy.action_size, older["action"])
+    size = policy.observation_size
     return SavedPolicy(
         policy,
-        arrays["theta"],
-        normalizer,
+        theta_of(arrays, policy),
+        normalizer_of(arrays, size),
         action,
-        description["environment"],
-        description["scores"],
-        description["versions"],
-        folder,
-        observation=observation,
-        action_shape=_shape(shape, math.prod(action.shape)) if action.shape else (),
+        environment_of(about["environment"]),
+        scalars_of("scores", about["scores"]),
+        versions,
+        file.parent.absolute(),
+        observation=observation_of(about.get("observation"), size, older["observation"]),
+        action_shape=shape,
     )
 
 
@@ -187,8 +181,15 @@ def _read(file: Path) -> tuple[str, dict[str, np.ndarray]]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        size = file.stat().st_size
+        if size > _LARGEST:
+            raise UserError(
+                f"{file} has {size} bytes, too many for a policy, of {_LARGEST} at most"
+            )
         with safe_open(file, framework="np") as opened:
             header = opened.metadata() or {}
+            if len(header.get("description", "")) > _LONGEST:
+                raise UserError(f"{file} describes no policy: it has more than {_LONGEST} letters")
             names = list(opened.keys())
             arrays = {name: opened.get_tensor(name) for name in names}
     except (SafetensorError, ValueError, TypeError, AttributeError) as error:
@@ -214,5 +215,6 @@ def _digest(text: str, arrays: dict[str, np.ndarray]) -> str:
     digest = hashlib.sha256(text.encode())
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(array.tobytes())
+        flat = np.ascontiguousarray(array).reshape(-1)
+        digest.update(flat.view(np.uint8).data)  # no second copy of what may be large
     return digest.hexdigest()

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pes_rl.errors import UserError, suggest
-from pes_rl.storage.files import read_json, write_text_atomic
+from pes_rl.storage.files import read_json, write_bytes_atomic, write_text_atomic
 
 CONFIG, COMMAND, VERSIONS = "config.yaml", "command.txt", "versions.json"
 METRICS, EVENTS, CHECKPOINTS = "metrics.jsonl", "events", "checkpoints"
@@ -193,10 +193,11 @@ def write_provenance(run_dir: Path, command: str | None = None) -> list[str]:
     holds ``"numpy 2.3.0 -> 2.4.6"`` for every package that differs from the previous process.
     """
     commands, now = run_dir / COMMAND, versions()
-    earlier = commands.read_text() if commands.exists() else ""
+    earlier = commands.read_bytes() if commands.exists() else b""
     line = shlex.join(sys.argv) if command is None else command
     before = read_versions(run_dir)
-    write_text_atomic(commands, f"{earlier}{line}\n")
+    # Words on a command line may be of any bytes, and so come back as they were.
+    write_bytes_atomic(commands, earlier + f"{line}\n".encode(errors="surrogateescape"))
     write_text_atomic(run_dir / VERSIONS, json.dumps(now, indent=2) + "\n")
     changed = ((name, old) for name, old in before.items() if now.get(name) != old)
     return [f"{name} {old} -> {now.get(name)}" for name, old in changed]

@@ -153,6 +153,23 @@ def test_mistakes_are_short_and_harmless(command, words, calls, capsys, tmp_path
     assert calls == [] and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--env", "{}"],
+        ["train", "--{}"],
+        ["{}"],
+        ["evaluate", "{}"],
+        ["train", "--config={}"],
+    ],
+)
+def test_a_long_value_is_not_echoed_in_full(words, capsys):
+    assert cli.main([word.format(2000 * "A") for word in words]) == 2
+    message = capsys.readouterr().err
+    assert len(message) < 900
+    assert message.count("\n") == 1
+
+
 def test_errors_from_the_work_itself(calls, monkeypatch, capsys):
     def fail(*_):
         raise UserError("one\ntwo\nthree\nfour")

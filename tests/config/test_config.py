@@ -328,3 +328,22 @@ def test_other_gymnasium_ids_use_the_gymnasium_engine():
     assert build_config({"env": "HalfCheetah-v5", "engine": "gymnasium"}).env == "HalfCheetah"
     with pytest.raises(UserError, match="no time limit"):
         build_config({"env": "tabular/Blackjack-v0"})
+
+
+def test_files_that_would_take_hours_are_refused(tmp_path):
+    lines = ["a: &a [x, x]", *(f"b{i}: &b{i} [*a, *a]" for i in range(9))]
+    with pytest.raises(UserError, match=r"has the alias '\*a' \(line 2\); write its value out"):
+        build_config({}, write(tmp_path, "\n".join(lines)))
+    for text in ("[" * 100_000, "env_kwargs: " + "{a: " * 100_000, "- " * 100_000):
+        with pytest.raises(UserError, match="is nested more than 50 deep"):
+            build_config({}, write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    "name", ["num_pairs", "eval_episodes", "num_threads", "hidden_sizes", "num_env_steps"]
+)
+def test_what_nothing_could_hold_is_refused(name):
+    huge = "1e18" if name != "num_env_steps" else "9" * 5000
+    with pytest.raises(UserError, match=f"^{name} must be ") as error:
+        build_config({"env": "Hopper", "policy": "mlp", name: huge})
+    assert len(str(error.value)) < 200

@@ -173,6 +173,33 @@ def test_rubble_behind_the_checkpoint_does_not_matter(tmp_path):
     assert updates(tmp_path) == [1, 2, 3]
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"update": "3"},
+        {"env_steps": None},
+        {"env_steps": 1.5},
+        {"eval/episode_return": "high"},
+        {"eval/episode_return": [1]},
+        {"update": 10**400},
+        {"wall_time_s": {}},
+        None,
+        [],
+        "[" * 100_000,
+    ],
+)
+def test_rows_of_other_types_are_damage(tmp_path, changed):
+    write(tmp_path, [1])
+    forged = row(2) | changed if isinstance(changed, dict) else changed
+    line = forged if isinstance(forged, str) else json.dumps(forged)
+    with (tmp_path / METRICS).open("a") as file:
+        file.write(f"{line}\n{json.dumps(row(3))}\n")
+    with pytest.raises(UserError, match=r"metrics\.jsonl is damaged in line 2; delete that line"):
+        read_metrics(tmp_path)
+    with pytest.raises(UserError, match="is damaged in line 2"):
+        MetricsWriter(tmp_path, resume_update=3)
+
+
 def test_errors(tmp_path):
     with pytest.raises(UserError, match="cannot read"):
         read_metrics(tmp_path)

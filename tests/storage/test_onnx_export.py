@@ -15,7 +15,7 @@ from pes_rl.storage.policy import load_policy, save_policy
 from pes_rl.storage.saved_policy import SavedPolicy
 
 OBS, ACTS = 5, 3
-ENV = {"name": "Hopper", "gymnasium_id": "Hopper-v5"}
+ENV = {"name": "Hopper", "gymnasium_id": "Hopper-v5", "engine": "mujoco"}
 BOX = ActionSpec("box", ACTS, (-1.0, -2.0, -np.inf), (1.0, 0.5, np.inf))
 CHOICE = ActionSpec("discrete", ACTS, start=4)
 SEEN = Normalizer(1000, np.linspace(-3, 3, OBS), np.linspace(1e-9, 1000, OBS))

@@ -63,6 +63,27 @@ def test_round_trip(tmp_path, kind, norm):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["policy.json", "policy.safetensors"]
 
 
+def test_one_policy_is_one_file(tmp_path):
+    # What safetensors hashes its names with differs from file to file, also within a process.
+    files = set()
+    for _ in range(8):
+        save(tmp_path, norm=normalizer(OBS), env_steps=5)
+        files.add((tmp_path / "policy.safetensors").read_bytes())
+    assert len(files) == 1
+
+
+def test_a_file_too_large_for_a_policy_is_not_read(tmp_path, monkeypatch):
+    save(tmp_path)
+    with (tmp_path / "policy.safetensors").open("r+b") as file:
+        file.truncate(2**32)  # sparse: it takes no room on the disk
+    with pytest.raises(UserError, match="has 4294967296 bytes, too many for a policy"):
+        load_policy(tmp_path)
+    monkeypatch.setattr(policy_io, "_LONGEST", 100)
+    save(tmp_path)
+    with pytest.raises(UserError, match="describes no policy: it has more than 100 letters"):
+        load_policy(tmp_path)
+
+
 def flat(norm: Normalizer) -> list[bytes]:
     return [np.asarray(part).tobytes() for part in norm]
 

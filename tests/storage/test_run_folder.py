@@ -176,3 +176,11 @@ def test_whether_a_run_continues_bit_for_bit(tmp_path):
         write_exact_resume(tmp_path, exact)
         assert read_exact_resume(tmp_path) is exact
         assert json.loads((tmp_path / "run.json").read_text()) == {"exact_resume": exact}
+
+
+def test_commands_that_are_not_utf8_stay_as_they_are(tmp_path):
+    (tmp_path / "command.txt").write_bytes(b"pes-rl \xff\n")
+    write_provenance(tmp_path, "pes-rl train --run-dir \udcfe")
+    assert (tmp_path / "command.txt").read_bytes() == (
+        b"pes-rl \xff\npes-rl train --run-dir \xfe\n"
+    )

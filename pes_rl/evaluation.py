@@ -125,7 +125,7 @@ def version_changes(policy: SavedPolicy) -> list[str]:
     pairs: dict[str, Any] = {n: (policy.versions.get(n), now) for n, now in scoring.items()}
     if about["gymnasium_id"] is not None and "horizon" in about:
         made_with = about.get("kwargs"), about.get("wrappers")
-        limit = resolve(about["name"], about["engine"], *made_with).horizon
+        limit = resolve(about["gymnasium_id"], about["engine"], *made_with).horizon
         pairs["time limit"] = about["horizon"], limit or about["horizon"]
     return [f"{name} {old} -> {new}" for name, (old, new) in pairs.items() if old != new]
 

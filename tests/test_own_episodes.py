@@ -27,6 +27,7 @@ from pes_rl.policies.normalizer import Affine, Normalizer
 from pes_rl.storage.policy import load_policy, save_policy
 from tests.tools.toy_environment import point_mass
 
+MINE = "tests.tools.toy_environment:point_mass"
 HORIZON = 130  # more than one call of the compiled program makes
 
 
@@ -36,7 +37,8 @@ def saved(folder, environment, gymnasium_id=None):
     policy = make_policy("gru", size, action.size, (3,))
     theta = 0.01 * np.random.default_rng(1).standard_normal(policy.num_params)
     seen = Normalizer(100, np.full(size, 0.1), np.full(size, 50.0))
-    about = {"name": "mine", "gymnasium_id": gymnasium_id, "engine": "jax", "horizon": HORIZON}
+    engine = "jax" if gymnasium_id is None else "gymnasium"
+    about = {"name": MINE, "gymnasium_id": gymnasium_id, "engine": engine, "horizon": HORIZON}
     save_policy(folder, policy, theta, seen, action, about, {})
     return load_policy(folder)
 

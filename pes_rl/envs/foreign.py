@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gymnasium
 
 from pes_rl.envs.gymnasium_make import attribute_or_none, make_env, registered, time_limit, wrapped
+from pes_rl.envs.loading import require_maker
 from pes_rl.errors import UserError
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def _made(name: str, kwargs: Mapping[str, Any], thing: Any) -> Any:
         if kwargs:
             raise UserError(f"environment {name!r} takes no env_kwargs, it is no function")
         return thing
+    require_maker(thing, name, f"environment {name!r}")
     try:
         return thing(**kwargs)
     except TypeError as error:

@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium
 from gymnasium.wrappers import TimeLimit
 
-from pes_rl.envs.loading import import_module, load_attribute, load_callable
+from pes_rl.envs.loading import import_module, load_attribute, load_maker
 from pes_rl.envs.packages import import_extra, silence_mujoco
 from pes_rl.errors import UserError
 
@@ -59,7 +59,7 @@ def make_env(
         arguments: tuple[str, ...] = (name,)
         options["disable_env_checker"] = True  # it asserts; the engine checks in its own words
     else:
-        make, arguments = load_callable(name, f"environment {name!r}"), ()
+        make, arguments = load_maker(name, f"environment {name!r}"), ()
         options = {key: value for key, value in options.items() if _takes(make, key)}
     return wrapped(_made(lambda: make(*arguments, **given, **options), name, given), name, wrappers)
 
@@ -70,7 +70,7 @@ def wrapped(env: Any, name: str, wrappers: str | None) -> gymnasium.Env:
     ``name`` is what made it.
     """
     if wrappers is not None:
-        env, name = load_callable(wrappers, "wrappers")(env), wrappers
+        env, name = load_maker(wrappers, "wrappers")(env), wrappers
     if not isinstance(env, gymnasium.Env):
         raise UserError(f"{name!r} returned a {type(env).__name__}, which is no gymnasium.Env")
     return env

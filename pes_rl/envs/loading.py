@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import site
 import sys
+import sysconfig
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -51,12 +54,53 @@ def load_attribute(name: str, what: str) -> Any:
     return found
 
 
-def load_callable(name: str, what: str) -> Callable[..., Any]:
-    """The function or class called ``module:attribute``; UserError where there is none."""
+def load_maker(name: str, what: str) -> Callable[..., Any]:
+    """The function or class called ``module:attribute`` that makes or wraps an environment.
+
+    Files name such functions too, those of strangers among them. So not just anything is called:
+    it must be a class of environments, be annotated to return an environment, or be written in a
+    module that is neither Python's own nor installed. UserError where there is no such thing.
+    """
     found = load_attribute(name, what)
     if not callable(found):
         raise UserError(f"{what}: {name!r} is a {type(found).__name__}, not a function or a class")
+    require_maker(found, name, what)
     return found
+
+
+def require_maker(found: Any, name: str, what: str) -> None:
+    """Raise UserError unless ``found`` is what `load_maker` may call."""
+    if not (_is_environment(found) or _is_environment(_returned(found)) or _is_own(found)):
+        raise UserError(
+            f"{what}: {name!r} is not known to return an environment; annotate it with "
+            "-> gymnasium.Env, or call it in a function of a module of your own"
+        )
+
+
+def _is_environment(kind: Any) -> bool:
+    """Whether it is a class of environments, Gymnasium's or ours in JAX; by name, to be quick."""
+    names = {"gymnasium.core.Env", "pes_rl.envs.jax_environment.JaxEnvironment"}
+    bases = getattr(kind, "__mro__", ()) if isinstance(kind, type) else ()
+    return any(f"{base.__module__}.{base.__qualname__}" in names for base in bases)
+
+
+def _returned(found: Any) -> Any:
+    try:
+        return typing.get_type_hints(found).get("return")
+    except Exception:  # annotations are users' code
+        return None
+
+
+def _is_own(found: Any) -> bool:
+    """Whether it is written in a module that is neither Python's own nor installed."""
+    module = sys.modules.get(getattr(found, "__module__", None) or "")
+    file = getattr(module, "__file__", None)
+    if file is None:
+        return False
+    places = ("stdlib", "platstdlib", "purelib", "platlib")
+    installed = {site.getusersitepackages(), *map(sysconfig.get_path, places)}
+    path = os.path.realpath(file)
+    return not any(path.startswith(os.path.join(os.path.realpath(p), "")) for p in installed)
 
 
 def name_of(thing: Any, what: str) -> str:

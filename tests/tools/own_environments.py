@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess  # noqa: F401  # what a file may name but not call
+from os import system  # noqa: F401
 from typing import ClassVar
 
 import gymnasium

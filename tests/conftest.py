@@ -31,7 +31,8 @@ def pytest_configure(config):
         config.stash[_PROGRAMS] = tempfile.mkdtemp(prefix="pes-rl-programs-")
         os.environ["JAX_COMPILATION_CACHE_DIR"] = config.stash[_PROGRAMS]
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-        os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        if config.option.markexpr == "not slow":  # slow checks are of what users run
+            os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 
 def pytest_unconfigure(config):

@@ -28,6 +28,7 @@ SIZES = (
 ENGINES = {
     # 80 env steps an update, five updates an advance of the JAX engine.
     "mujoco": f"--env HalfCheetah {SIZES}",
+    "gymnasium": f"--env CartPole-v1 {SIZES}",
     "jax": f"--env brax/halfcheetah {SIZES} --perturb-std 1",
 }
 CLOSE = ("train/segment_return", "train/grad_norm", "train/live_fraction")
@@ -149,7 +150,9 @@ def test_two_processes_make_the_run_of_one_and_one_continues_it(together, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("engine", "several"), [("mujoco", 2), ("mujoco", 4), ("jax", 4)])
+@pytest.mark.parametrize(
+    ("engine", "several"), [("mujoco", 2), ("mujoco", 4), ("gymnasium", 2), ("jax", 4)]
+)
 def test_processes_make_the_run_of_one_and_one_continues_it(engine, several, tmp_path, capsys):
     run = tmp_path / "run"
     launch(several, f"{ENGINES[engine]} --num-env-steps 800 --run-dir {run}", tmp_path / "work")

@@ -10,29 +10,29 @@ import tempfile
 
 import pytest
 
-# One device, whichever test is the first to use JAX; tests of several start processes of their own.
-# Compiling takes most of these tests' time, so it is made cheap; see also `pytest_configure`.
-_FLAGS = os.environ.get("XLA_FLAGS", "")
-for _flag in ("--xla_force_host_platform_device_count=1", "--xla_cpu_use_fusion_emitters=false"):
-    if _flag.partition("=")[0] not in _FLAGS:
-        _FLAGS = f"{_FLAGS} {_flag}".strip()
-os.environ["XLA_FLAGS"] = _FLAGS
-
+# Compiling takes most of these tests' time, so they do with few optimisations, which do not change
+# what a program is asked to compute. Level 1 is for files that ask for ``optimized``.
+_CHEAP = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1"
 _PROGRAMS = pytest.StashKey[str]()
 
 
 def pytest_configure(config):
-    """JAX optimises little, and what one test has compiled the next one finds, until pytest ends.
+    """Settings of JAX, for workers of pytest-xdist and processes that tests start too.
 
-    Tests whose programs run for long, or are of what users run, ask for ``as_users_compile``;
-    ``JAX_DISABLE_MOST_OPTIMIZATIONS=0`` makes all of them do so.
+    What one test has compiled the next one finds, in whichever process, until pytest ends. Slow
+    tests (``-m slow``), and all of them with ``-m ""``, are compiled as users compile.
     """
-    if not hasattr(config, "workerinput"):  # a worker of pytest-xdist has its parent's environment
-        config.stash[_PROGRAMS] = tempfile.mkdtemp(prefix="pes-rl-programs-")
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = config.stash[_PROGRAMS]
-        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-        if config.option.markexpr == "not slow":  # slow checks are of what users run
-            os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    if hasattr(config, "workerinput"):
+        return
+    config.stash[_PROGRAMS] = tempfile.mkdtemp(prefix="pes-rl-programs-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = config.stash[_PROGRAMS]
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    # One device, whichever test is the first to use JAX; those of several start processes.
+    flags = ["--xla_force_host_platform_device_count=1"]
+    if "not slow" in config.option.markexpr:
+        flags.append(_CHEAP)
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    os.environ["XLA_FLAGS"] = " ".join([*flags, os.environ.get("XLA_FLAGS", "")]).strip()
 
 
 def pytest_unconfigure(config):
@@ -41,8 +41,8 @@ def pytest_unconfigure(config):
 
 
 @pytest.fixture(scope="module")
-def as_users_compile():
-    """JAX optimises as it does for users, in the tests of one file."""
+def optimized():
+    """JAX optimises more, in the tests of a file whose programs run for long."""
     import jax
 
     before = jax.config.read("jax_disable_most_optimizations")

@@ -23,8 +23,6 @@ from tests.tools.toy_problems import (
     episode_gradients,
 )
 
-pytestmark = pytest.mark.usefixtures("as_users_compile")
-
 BOUND = stats.norm.isf(1e-6 / 100 / 2)  # in standard errors: 5.7
 PRECISION = 0.015  # demanded of the standard error, relative to the gradient's norm
 

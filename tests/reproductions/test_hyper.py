@@ -16,7 +16,7 @@ from pes_rl.reproductions.catalog import NAMES
 from pes_rl.reproductions.l2_coefficient import Runs
 from pes_rl.unrolled import History
 
-pytestmark = pytest.mark.usefixtures("as_users_compile")
+pytestmark = pytest.mark.usefixtures("optimized")
 
 
 def quick(name: str, folder) -> dict:

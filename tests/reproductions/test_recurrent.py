@@ -36,7 +36,7 @@ BOWL = Course(
     look=lambda theta, lesson: (lesson + 1, theta),
 )
 
-pytestmark = pytest.mark.usefixtures("as_users_compile")
+pytestmark = pytest.mark.usefixtures("optimized")
 DESCENT = Scheme("truncated-bptt", particles=4, segment_length=1, horizon=1)
 
 

@@ -19,7 +19,7 @@ from pes_rl.reproductions.variance_theory import (
 )
 from pes_rl.styles import STYLES
 
-pytestmark = pytest.mark.usefixtures("as_users_compile")
+pytestmark = pytest.mark.usefixtures("optimized")
 
 FILES = {"result.json", "claims.md"}
 

@@ -27,8 +27,6 @@ from pes_rl.training.update import configured_estimator
 from tests.tools.toy_environment import PointMassSimulator, configure
 from tests.tools.toy_problems import LinearQuadratic
 
-pytestmark = pytest.mark.usefixtures("as_users_compile")
-
 PROBLEM = LinearQuadratic()
 LENGTH, HORIZON, PAIRS, REPLICAS = 2, 8, 4, 10_000
 BOUND = stats.norm.isf(1e-8 / 2)  # in standard errors: 5.7

@@ -82,7 +82,7 @@ def run(
     environment = {
         **os.environ,
         "XLA_FLAGS": flags if fma else f"{flags} --xla_cpu_max_isa=AVX",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "0",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "0",  # as users compile
         "JAX_ENABLE_X64": str(int(dtype == "float64")),
         "JAX_PLATFORMS": "cpu",
     }
@@ -120,14 +120,12 @@ def test_gradients_do_not_depend_on_placement_in_float32():
 
 
 def test_gradients_do_not_depend_on_placement_in_float64():
-    run({"pes": PLACES[1:]}, {}, 12, "float64")
+    run({"pes": PLACES[3:]}, {}, 12, "float64")
 
 
 def test_no_bit_depends_on_placement_without_fma():
-    places = [[1, 4], [2, None], [8, None]]
-    for _, _, _, errors, drift, _, _ in run(
-        dict.fromkeys(("pes", "es-single"), places), {"shaping": "none"}, 12, "float32", fma=False
-    ):
+    places = {"pes": [[1, 4], [2, None]], "es-single": [[8, None]]}
+    for _, _, _, errors, drift, _, _ in run(places, {"shaping": "none"}, 12, "float32", fma=False):
         assert set(errors) == {0.0} and drift == 0
 
 

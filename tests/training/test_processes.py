@@ -61,8 +61,6 @@ def start(
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "0",  # what users run
     }
     port, started = free_port(), []
     for index in range(size):

@@ -111,7 +111,10 @@ def normalizer_of(arrays: Mapping[str, np.ndarray], size: int) -> Normalizer | N
 
 def environment_of(about: Any) -> dict[str, Any]:
     """What the policy was trained in."""
-    given = _mapping("environment", about)
+    given = {
+        "engine": "gymnasium",
+        **_mapping("environment", about),
+    }  # who saves one may leave it out
     for name in ("name", "engine"):
         _text(f"environment.{name}", given[name])
     for name in ("gymnasium_id", "backend", "wrappers"):

@@ -31,7 +31,8 @@ def test_a_broken_evaluation_counts_as_the_lowest_of_its_run(tmp_path):
         for i, value in enumerate((3.0, 1.0, None, 2.0), 1)
     ]
     rows.insert(2, {"env_steps": 250, "update": 2})
-    (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    timed = [row | {"wall_time_s": 1.0} for row in rows]
+    (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in timed))
     curve = read_curve(tmp_path, CELL.config, 2.0, LOST)
     np.testing.assert_array_equal(curve.returns, [2, 3, 1, 1, 2])
     np.testing.assert_array_equal(curve.env_steps, [0, 100, 200, 300, 400])

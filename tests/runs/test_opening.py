@@ -161,7 +161,7 @@ def test_rows_that_training_did_not_write_so_are_named(name, run, capsys):
 
 def test_rows_are_checked_up_to_the_checkpoint(tmp_path, capsys):
     def write(*numbers: tuple[int, int]) -> None:
-        lines = (json.dumps({"update": u, "env_steps": n}) for u, n in numbers)
+        lines = (json.dumps({"update": u, "env_steps": n, "wall_time_s": 1.0}) for u, n in numbers)
         (tmp_path / "metrics.jsonl").write_text("".join(f"{line}\n" for line in lines))
 
     warn_of_altered_rows(tmp_path, 3)  # no rows at all are somebody else's to say

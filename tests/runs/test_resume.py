@@ -53,6 +53,8 @@ def test_arrays_equal_bit_for_bit(runs, name):
     expected, got = load_latest(whole / name).arrays, load_latest(broken / name).arrays
     assert expected.keys() == got.keys()
     for key, array in expected.items():
+        if key.endswith("opaque"):  # saved environments may be the same and have other bytes
+            continue
         assert array.dtype == got[key].dtype
         np.testing.assert_array_equal(array, got[key], err_msg=key)
 

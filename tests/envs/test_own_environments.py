@@ -275,6 +275,14 @@ def test_official_tasks_with_arguments():
         build_config({"env": "Ant", "engine": "mjx", "wrappers": f"{HERE}:timed"})
 
 
+def test_an_official_task_that_is_wrapped_says_what_steps_it(tmp_path, capsys):
+    flags = f"--env InvertedPendulum --wrappers {HERE}:timed {SMALL} --num-env-steps 80"
+    assert train(flags, tmp_path / "run") == 0
+    assert "is stepped by Gymnasium itself (engine gymnasium)" in capsys.readouterr().err
+    assert pes_rl.load_policy(tmp_path / "run").environment["wrappers"] == f"{HERE}:timed"
+    assert pes_rl.evaluate(tmp_path / "run", episodes=1)["environment"] == "InvertedPendulum-v5"
+
+
 SCRIPT = """
 import gymnasium, numpy as np, pes_rl
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gymnasium
 
-from pes_rl.envs.gymnasium_make import attribute_or_none, make_env, registered, time_limit, wrapped
-from pes_rl.envs.loading import require_maker
+from pes_rl.envs.gymnasium_make import make_env, registered, time_limit, wrapped
+from pes_rl.envs.loading import load_attribute, require_maker
 from pes_rl.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,25 +36,24 @@ def look_up(name: str, kwargs: Mapping[str, Any], wrappers: str | None) -> Found
 
     An id of Gymnasium's says it by its registration; anything else is made to be looked at.
     """
-    if name.partition("/")[0] in JAX_SUITES:
-        return _look(name, json.dumps(kwargs), wrappers, None)
+    maker = None
     if registered(name):
         spec = gymnasium.registry[name.rpartition(":")[2]]
         limit = kwargs.get("max_episode_steps", spec.max_episode_steps)
-        if limit is None:
-            return _look(name, json.dumps(kwargs), wrappers, None)
-        return Found(name, ("gymnasium",), limit, threshold=spec.reward_threshold)
-    if (thing := attribute_or_none(name)) is None:
+        if limit is not None:
+            return Found(name, ("gymnasium",), limit, threshold=spec.reward_threshold)
+    elif ":" in name:
+        maker = load_attribute(name, f"environment {name!r}")
+    elif name.partition("/")[0] not in JAX_SUITES:
         return None
-    return _look(name, json.dumps(kwargs), wrappers, thing)
+    return _look(name, json.dumps(kwargs), wrappers, maker)
 
 
 @functools.lru_cache(maxsize=64)
-def _look(name: str, kwargs: str, wrappers: str | None, thing: Any) -> Found:
-    """Make the environment once and see; ``thing`` is what makes it, None where the name does."""
-    given = json.loads(kwargs)
-    suite = name.partition("/")[0] in JAX_SUITES
-    made = _made(name, given, thing) if thing or suite else make_env(name, given)
+def _look(name: str, kwargs: str, wrappers: str | None, maker: Any) -> Found:
+    """Make the environment once and see; anew where the ``maker`` of that name is another."""
+    del maker
+    made = _made(name, json.loads(kwargs))
     if isinstance(made, gymnasium.Env):
         with contextlib.closing(wrapped(made, name, wrappers)) as env:
             threshold = env.spec.reward_threshold if env.spec else None
@@ -72,7 +71,8 @@ def _look(name: str, kwargs: str, wrappers: str | None, thing: Any) -> Found:
     )
 
 
-def _made(name: str, kwargs: Mapping[str, Any], thing: Any) -> Any:
+def _made(name: str, kwargs: Mapping[str, Any]) -> Any:
+    """The environment, of whichever kind it is."""
     suite, _, rest = name.partition("/")
     if suite == "playground":
         from pes_rl.envs.playground_engine import playground_environment
@@ -82,13 +82,16 @@ def _made(name: str, kwargs: Mapping[str, Any], thing: Any) -> Any:
         from pes_rl.envs.gymnax_engine import gymnax_environment
 
         return gymnax_environment(rest, kwargs)
-    if not callable(thing):
+    if registered(name):
+        return make_env(name, kwargs)
+    maker = load_attribute(name, f"environment {name!r}")
+    if not callable(maker):
         if kwargs:
             raise UserError(f"environment {name!r} takes no env_kwargs, it is no function")
-        return thing
-    require_maker(thing, name, f"environment {name!r}")
+        return maker
+    require_maker(maker, name, f"environment {name!r}")
     try:
-        return thing(**kwargs)
+        return maker(**kwargs)
     except TypeError as error:
         if not kwargs and "missing" not in str(error):
             raise
@@ -97,5 +100,4 @@ def _made(name: str, kwargs: Mapping[str, Any], thing: Any) -> Any:
 
 def foreign_jax_environment(name: str, kwargs: Mapping[str, Any]) -> JaxEnvironment:
     """The JAX environment called ``name``: of a suite, or of a user's own."""
-    thing = None if name.partition("/")[0] in JAX_SUITES else attribute_or_none(name)
-    return _made(name, kwargs, thing)
+    return _made(name, kwargs)

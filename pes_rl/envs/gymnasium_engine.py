@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import math
 import traceback
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -102,15 +102,8 @@ class GymnasiumSimulator:
         seeds = [int(rng.integers(2**31 - 1)) for rng in rngs]
         starts = []
         for row, seed in zip(rows, seeds, strict=True):
-            try:
-                start = self._envs[row].reset(seed=seed)
-            except ValueError as error:
-                if _in_wrapper(error):
-                    raise self._breach(_RESET, error) from error
-                raise
-            if not isinstance(start, tuple) or len(start) != 2:
-                raise self._breach(_RESET, start)
-            starts.append(self._flat(start[0], "reset"))
+            start, _ = self._answer(_RESET, 2, partial(self._envs[row].reset, seed=seed))
+            starts.append(self._flat(start, "reset"))
         self._elapsed[rows] = 0
         flat = np.stack(starts).astype(np.float64)
         if not np.isfinite(flat).all():
@@ -127,15 +120,8 @@ class GymnasiumSimulator:
         self._elapsed[rows] += 1
         actions = np.asarray(action, self._space.dtype).reshape(len(rows), *self.action_shape)
         for i, (row, act) in enumerate(zip(rows, actions, strict=True)):
-            try:
-                result = self._envs[row].step(act)
-            except ValueError as error:
-                if _in_wrapper(error):
-                    raise self._breach(_STEP, error) from error
-                raise
-            if not isinstance(result, tuple) or len(result) != 5:
-                raise self._breach(_STEP, result)
-            seen, gained, terminated, truncated, _ = result
+            answer = self._answer(_STEP, 5, self._envs[row].step, act)
+            seen, gained, terminated, truncated, _ = answer
             if not isinstance(gained, _NUMBERS):
                 gained = self._number(gained)
             observation[i] = self._flat(seen, "step")
@@ -144,6 +130,18 @@ class GymnasiumSimulator:
             over[i] = terminated or (truncated and self._elapsed[row] < self._limit)
         sound = np.isfinite(observation).all(axis=1) & np.isfinite(reward)
         return Transition(observation, np.where(sound, reward, 0), over, ~sound)
+
+    def _answer(self, rule: str, size: int, call: Callable[..., Any], *arguments: Any) -> Any:
+        """What the environment returns: ``size`` things, or UserError that tells the rule."""
+        try:
+            answer = call(*arguments)
+        except ValueError as error:
+            if _in_wrapper(error):
+                raise self._breach(rule, error) from error
+            raise
+        if not isinstance(answer, tuple) or len(answer) != size:
+            raise self._breach(rule, answer)
+        return answer
 
     def _flat(self, observation: Any, when: str) -> np.ndarray:
         kind = self.observation
@@ -225,7 +223,6 @@ class _Stretch:
         """Advance by one env step with actions [R, A]; observations [R, O]."""
         live, now = self._live, self._taken
         out = self._simulator.step(self._rows[live], action[live])
-        self._seen = self._seen.copy()  # the one before has been handed out
         self._seen[live] = out.observation
         self._gains.reward[now, live] = out.reward
         self._gains.terminated[now, live] = out.terminated

@@ -7,13 +7,13 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import gymnasium
 from gymnasium.wrappers import TimeLimit
 
-from pes_rl.envs.loading import import_module, load_attribute, load_maker
+from pes_rl.envs.loading import import_module, load_maker
 from pes_rl.envs.packages import import_extra, silence_mujoco
 from pes_rl.errors import UserError
 
@@ -106,13 +106,12 @@ def time_limit(env: Any) -> int | None:
     steps = getattr(getattr(env.unwrapped, "_env", None), "_step_limit", math.inf)
     if isinstance(steps, int | float) and steps < math.inf:
         limits.append(math.ceil(steps))
-    while isinstance(env, gymnasium.Wrapper):
-        if isinstance(env, TimeLimit):
-            limits.append(int(env._max_episode_steps))
-        env = env.env
+    limits += [int(w._max_episode_steps) for w in wrappers_of(env) if isinstance(w, TimeLimit)]
     return min(limits, default=None)
 
 
-def attribute_or_none(name: str) -> Any:
-    """What ``module:attribute`` names, None where ``name`` is not of this form."""
-    return load_attribute(name, f"environment {name!r}") if ":" in name else None
+def wrappers_of(env: Any) -> Iterator[gymnasium.Wrapper]:
+    """What wraps the environment, from the outside."""
+    while isinstance(env, gymnasium.Wrapper):
+        yield env
+        env = env.env

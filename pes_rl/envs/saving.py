@@ -16,6 +16,8 @@ import gymnasium
 import numpy as np
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
+from pes_rl.envs.gymnasium_make import wrappers_of
+
 _TRIED = 3  # env steps
 _STATELESS = (OrderEnforcing, PassiveEnvChecker)
 
@@ -86,16 +88,8 @@ def _has_pair(env: gymnasium.Env) -> bool:
     inner = env.unwrapped
     if not all(callable(getattr(inner, name, None)) for name in ("save_state", "load_state")):
         return False
-    while isinstance(env, gymnasium.Wrapper):
-        if not isinstance(env, (*_STATELESS, TimeLimit)):
-            return False
-        env = env.env
-    return True
+    return all(isinstance(wrapper, (*_STATELESS, TimeLimit)) for wrapper in wrappers_of(env))
 
 
-def _limits(env: Any) -> list[Any]:
-    found = []
-    while isinstance(env, gymnasium.Wrapper):
-        found += [env] * isinstance(env, TimeLimit)
-        env = env.env
-    return found
+def _limits(env: gymnasium.Env) -> list[Any]:
+    return [wrapper for wrapper in wrappers_of(env) if isinstance(wrapper, TimeLimit)]

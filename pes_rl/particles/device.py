@@ -11,6 +11,7 @@ segment boundaries, and until then only what counts (rewards, steps, observation
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -95,18 +96,6 @@ def make_population(
     """
     environment = without_keys(environment)
 
-    def init(kind: Any) -> PopulationState:
-        state, observation = jax.eval_shape(environment.reset, jax.random.key(0))
-        blank = jax.tree.map(lambda x: jnp.zeros((num_pairs, 2, *x.shape), x.dtype), state)
-        return PopulationState(
-            pair=jnp.arange(num_pairs, dtype=jnp.int32),
-            episodes=jnp.zeros(num_pairs, jnp.int32),
-            environment=blank,
-            observation=jnp.zeros((num_pairs, 2, *observation.shape), kind),
-            hidden=jnp.zeros((num_pairs, 2, policy.state_size), kind),
-            ended=jnp.zeros((num_pairs, 2), bool),
-        )
-
     def restarted(key: Array, chosen: Array, state: PopulationState) -> PopulationState:
         keys = stream_keys(key, streams.RESET, state.episodes, state.pair)
         block = restart_block(environment, len(keys), segment_length, horizon or segment_length)
@@ -147,7 +136,23 @@ def make_population(
         out = jax.lax.map(lambda part: segment(key, theta, part[0], part[1], norm), split)
         return jax.tree.map(lambda x: x.reshape(share, *x.shape[2:]), out)
 
-    return DevicePopulation(init, unroll)
+    return DevicePopulation(partial(_unbegun, environment, policy, num_pairs), unroll)
+
+
+def _unbegun(
+    environment: JaxEnvironment, policy: Policy, num_pairs: int, kind: Any
+) -> PopulationState:
+    """N pairs before their first episode; observations and memories are of the dtype ``kind``."""
+    state, observation = jax.eval_shape(environment.reset, jax.random.key(0))
+    blank = jax.tree.map(lambda x: jnp.zeros((num_pairs, 2, *x.shape), x.dtype), state)
+    return PopulationState(
+        pair=jnp.arange(num_pairs, dtype=jnp.int32),
+        episodes=jnp.zeros(num_pairs, jnp.int32),
+        environment=blank,
+        observation=jnp.zeros((num_pairs, 2, *observation.shape), kind),
+        hidden=jnp.zeros((num_pairs, 2, policy.state_size), kind),
+        ended=jnp.zeros((num_pairs, 2), bool),
+    )
 
 
 class _Tally(NamedTuple):

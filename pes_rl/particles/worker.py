@@ -10,7 +10,6 @@ import contextlib
 import os
 import pickle
 import signal
-import sys
 import traceback
 from typing import Any, NamedTuple
 
@@ -94,8 +93,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trainer's business
     with os.fdopen(os.dup(0), "rb") as inbox, os.fdopen(os.dup(1), "wb") as outbox:
         os.dup2(2, 1)
-        sys.stdin = open(os.devnull)  # noqa: SIM115  # for as long as the process lives
-        os.dup2(sys.stdin.fileno(), 0)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # what they ask for is not in the messages
         with single_threaded_math():
             _serve(inbox, outbox)
 

@@ -56,4 +56,4 @@ def test_paths_as_users_give_them(tmp_path, monkeypatch):
         (None, "needed, not NoneType"),
     ):
         with pytest.raises(UserError, match=words):
-            as_path(bad)  # type: ignore[arg-type]
+            as_path(bad)

@@ -6,6 +6,7 @@ python -m tests.tools.kill_driver FOLDER STEP    at every STEP-th; prints how ma
 from __future__ import annotations
 
 import builtins
+import importlib
 import io
 import os
 import signal
@@ -15,12 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-# Before there is anything to count: what a child imports is no operation of a run.
-import filelock  # noqa: F401
 import numpy as np
-import tensorboardX.event_file_writer  # noqa: F401
-import yaml  # noqa: F401
-from safetensors.numpy import save  # noqa: F401
 
 from pes_rl.config import build_config, load_config
 from pes_rl.policies.action import ActionSpec
@@ -32,6 +28,10 @@ from pes_rl.runtime import training_math
 from pes_rl.storage.checkpoint import load_latest
 from pes_rl.storage.policy import load_policy
 from pes_rl.storage.run_folder import is_run, versions
+
+# Before there is anything to count: what a child imports is no operation of a run.
+for name in ("filelock", "safetensors.numpy", "tensorboardX.event_file_writer", "yaml"):
+    importlib.import_module(name)
 
 CONFIG = build_config({"env": "InvertedPendulum", "policy": "linear", "seed": 7})
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import subprocess  # noqa: F401  # what a file may name but not call
-from os import system  # noqa: F401
+import subprocess
+import threading
 from typing import ClassVar
 
 import gymnasium
@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 
 HERE = __name__
+call, system = subprocess.call, os.system  # what a file may name but not have called
 
 
 class Room(gymnasium.Env):
@@ -75,12 +76,12 @@ class Goal(gymnasium.Env):
 
 
 class Bits(gymnasium.Env):
-    """Say what was seen; saves itself, since an open file keeps it from being copied."""
+    """Say what was seen; saves itself, since a lock keeps it from being copied."""
 
     observation_space = action_space = MultiBinary(4)
 
     def __init__(self):
-        self.handle = open(os.devnull)  # noqa: SIM115
+        self.lock = threading.Lock()
 
     def _observe(self):
         self.bits = self.np_random.integers(0, 2, 4).astype(np.int8)
@@ -100,9 +101,6 @@ class Bits(gymnasium.Env):
 
     def load_state(self, state):
         self.bits, self._np_random = state
-
-    def close(self):
-        self.handle.close()
 
 
 class Faulty(Room):

@@ -48,7 +48,7 @@ class GymnasiumSimulator:
         wrappers: str | None = None,
     ):
         """Make the environments; see `pes_rl.envs.gymnasium_make.make_env`."""
-        self._name = name
+        self._name, self._made_with = name, (kwargs, wrappers)
         self._envs: list[Any] = []
         with contextlib.ExitStack() as opened:
             opened.callback(self.close)
@@ -80,6 +80,11 @@ class GymnasiumSimulator:
 
     @cached_property
     def _tried(self) -> tuple[bool, bool]:
+        """What `_try` finds with an environment of its own: those here may be in use."""
+        with contextlib.closing(GymnasiumSimulator(self._name, 1, *self._made_with)) as other:
+            return other._try()
+
+    def _try(self) -> tuple[bool, bool]:
         """Whether environments can be saved, and whether they draw from NumPy's own generator."""
         rng = np.random.default_rng(0)
 
@@ -91,7 +96,6 @@ class GymnasiumSimulator:
         first = np.array([0])
         self.reset(first, [rng])  # whose breaches of the rules have words of their own
         self.step(first, self.action.to_action(np, np.zeros((1, self.action.size), np.float32)))
-        self._elapsed[0] = -1
         saved = survives(self._envs[0], act)
         after = np.random.get_state()  # noqa: NPY002
         drawn = any(not np.array_equal(a, b) for a, b in zip(before, after, strict=True))

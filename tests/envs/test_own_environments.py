@@ -17,8 +17,10 @@ import pes_rl
 from pes_rl import cli
 from pes_rl.config import build_config, load_config
 from pes_rl.envs.gymnasium_engine import GymnasiumSimulator
+from pes_rl.envs.gymnasium_make import make_env
 from pes_rl.envs.gymnasium_spaces import action_spec, native, observation_spec
 from pes_rl.envs.registry import resolve
+from pes_rl.envs.saving import load, save
 from pes_rl.errors import UserError
 from pes_rl.evaluation import play_official, version_changes
 from pes_rl.policies.observation import ObservationSpec
@@ -324,6 +326,30 @@ def test_a_script_without_a_guard_and_a_module_of_the_current_folder(tmp_path):
     lost = do(sys.executable, "-P", "-c", command, "evaluate", "still")
     assert lost.returncode == 2 and "that is the script that trained it" in lost.stderr
     assert len(lost.stderr.splitlines()) == 1
+
+
+def test_a_restored_environment_knows_how_far_it_was():
+    """At the time limit, 30, the environment truncates, and to the runner that is no end."""
+    row, still = np.array([0]), np.zeros((1, 4), np.int8)
+    with contextlib.ExitStack() as opened:
+        makers = [GymnasiumSimulator(f"{HERE}:OwnBits-v0", 1) for _ in range(3)]
+        old, new, unsaved = (opened.enter_context(contextlib.closing(maker)) for maker in makers)
+        for simulator in (old, unsaved):
+            simulator.reset(row, [np.random.default_rng(0)])
+            for _ in range(29):
+                simulator.step(row, still)
+        new.restore(old.state())  # whose trying out must leave alone what is under way
+        last = new.step(row, still)
+        assert not last.terminated[0]
+        np.testing.assert_array_equal(last.observation, unsaved.step(row, still).observation)
+        env, other = (
+            opened.enter_context(contextlib.closing(make_env(f"{HERE}:OwnBits-v0"))) for _ in "ab"
+        )
+        env.reset(seed=0)
+        for _ in range(29):
+            env.step(still[0])
+        *_, truncated, _ = load(other, save(env)).step(still[0])
+        assert truncated
 
 
 def test_bits_is_what_needs_its_pair_of_methods(monkeypatch):

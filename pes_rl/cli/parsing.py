@@ -6,7 +6,7 @@ import argparse
 from typing import Any, get_args, get_origin
 
 from pes_rl.config import Option
-from pes_rl.config.values import flag, is_literal, required
+from pes_rl.config.values import Interval, flag, is_literal, required
 
 
 def add_option(parser: argparse._ActionsContainer, name: str, option: Option, text: str) -> None:
@@ -33,4 +33,4 @@ def _metavar(kind: Any) -> str:
         return "JSON"
     if is_literal(kind):
         return "{" + ",".join(get_args(kind)) + "}"
-    return {str: "NAME", int: "INT", float: "FLOAT"}[kind]
+    return {str: "NAME", int: "INT", float: "FLOAT", Interval: "INT|TIME"}[kind]

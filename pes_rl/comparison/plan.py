@@ -143,9 +143,10 @@ def make_plan(
             given = {"env": env, "estimator": estimator, "num_threads": 1, **own}
             given |= {} if budget is None else {"num_env_steps": budget}
             config = build_config(given)
-            if "checkpoint_every" not in options:
+            every = config.checkpoint_every
+            if "checkpoint_every" not in options and isinstance(every, int):
                 often = math.ceil(config.num_env_steps / _CHECKPOINTS)
-                config = replace(config, checkpoint_every=min(config.checkpoint_every, often))
+                config = replace(config, checkpoint_every=min(every, often))
             cells += [Cell(replace(config, seed=first + i)) for i in range(seeds)]
     _check_budgets(cells)
     return Plan(tuple(cells), options, count("episodes", episodes, 1, MOST_EPISODES))

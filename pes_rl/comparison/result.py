@@ -9,12 +9,12 @@ from pes_rl.comparison.curves import CLOCKS, Curve, Speed, read_curve
 from pes_rl.comparison.plan import Cell, Plan
 from pes_rl.comparison.store import Store
 from pes_rl.comparison.summary import Summary, summarise
-from pes_rl.config import Config
+from pes_rl.config import FREE, Config
 from pes_rl.storage.run_folder import read_exact_resume
 
 # File names of the plots; the seconds are converted, so the file says what they stand for.
 PLOTS = {clock: "wall_clock" if clock == "seconds" else clock for clock in CLOCKS}
-_SILENT = ("env", "estimator", "seed", "num_threads", "checkpoint_every", "num_env_steps")
+_SILENT = ("env", "estimator", "seed", *FREE)
 
 
 class Result(NamedTuple):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pes_rl.comparison.plan import Cell, Plan, cell_name
-from pes_rl.config import OPTIONS, Config, with_neutral
+from pes_rl.config import FREE, OPTIONS, Config, with_neutral
 from pes_rl.config.values import parse_value, read_yaml
 from pes_rl.errors import UserError
 from pes_rl.storage.files import plain, read_json, write_text_atomic
@@ -20,8 +20,6 @@ from pes_rl.storage.run_folder import COMMAND, CONFIG, read_versions, versions
 PLAN, _LOCK = "comparison.json", ".lock"
 # Gymnasium's reset seeds of the scoring episodes. Training draws its episodes from other streams.
 SCORE_SEED = 1_000_000
-# What a run may have otherwise without computing anything else.
-_FREE = ("num_threads", "checkpoint_every", "num_env_steps")
 _PACKAGES = ("pes_rl", "mujoco", "gymnasium", "jax", "numpy")
 _VERSION_MARK = "  # "
 
@@ -163,7 +161,7 @@ def _check_config(run: Path, config: Config) -> None:
                 f"{run} has {found} env steps, more than the {planned} of this comparison; "
                 "give at least as many, or another --out"
             )
-        if name not in _FREE and found != planned:
+        if name not in FREE and found != planned:
             text = f"no {name}" if found is dataclasses.MISSING else f"{name} {found}"
             raise UserError(_misfit(run, f"{text}, this comparison has {planned}"))
 
@@ -182,7 +180,7 @@ def _misfit(run: Path, difference: str) -> str:
 def timing_key(cell: Cell) -> dict[str, Any]:
     """What a measured speed depends on, as JSON."""
     config = dataclasses.asdict(cell.config)
-    for name in ("seed", *_FREE):
+    for name in ("seed", *FREE):
         del config[name]
     machine = {name: versions()[name] for name in (*_PACKAGES, "platform", "cpu_count")}
     return json.loads(json.dumps({"config": config, "machine": machine}))

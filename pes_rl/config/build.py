@@ -62,7 +62,7 @@ def load_config(path: Path) -> Config:
 
 
 def with_neutral(values: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` of a saved configuration, completed by the fields that mean nothing beside them.
+    """``values`` of a saved configuration, completed by fields that change nothing beside them.
 
     A file lacks such a field where it is older than the field.
     """
@@ -71,7 +71,8 @@ def with_neutral(values: Mapping[str, Any]) -> dict[str, Any]:
         for name, condition in APPLIES.items()
         if values.get(condition.switch) not in condition.allowed
     }
-    return meaningless | dict(values)
+    younger = {name: OPTIONS[name].default for name in ("keep_checkpoints", "log_every")}
+    return younger | meaningless | dict(values)
 
 
 def parse_fields(values: Mapping[str, Any], source: str = "") -> dict[str, Any]:

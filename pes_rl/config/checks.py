@@ -42,6 +42,8 @@ def _check_ranges(config: Config) -> None:
             kind = "0 or more" if zero else "positive"
             kind = "a number" if name == "reward_shift" else kind
             raise UserError(f"{name} must be finite and {kind}, not {value}{fix}")
+    if config.keep_checkpoints < 2:
+        raise UserError("keep_checkpoints must be at least 2, for the newest may be damaged, not 1")
     for name, most in _MOST.items():
         if (getattr(config, name) or 0) > most:
             raise UserError(f"{name} must be at most {most}, not {getattr(config, name)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
+from pes_rl.config.values import Interval
 from pes_rl.envs.registry import Environment, resolve
 from pes_rl.policies import KINDS, Activation, PolicyKind
 
@@ -101,7 +102,13 @@ class Config:
     precision: Annotated[Precision, "number format of the policy's matrix products"] = "float32"
     eval_every: Annotated[int, "env steps between evaluations"] = 50_000
     eval_episodes: Annotated[int, "episodes per evaluation"] = 10
-    checkpoint_every: Annotated[int, "env steps between checkpoints"] = 250_000
+    checkpoint_every: Annotated[
+        Interval, "env steps between checkpoints, or a time such as 10min"
+    ] = 250_000
+    keep_checkpoints: Annotated[int, "how many of the newest checkpoints are kept, 2 or more"] = 2
+    log_every: Annotated[
+        int, "env steps in which one update's metrics are kept, and those of every evaluation"
+    ] = 2000
 
     @property
     def unroll_length(self) -> int:
@@ -123,6 +130,9 @@ class Config:
         """Env steps of a full episode at most: the task's time limit, or T where it has none."""
         return self.environment.horizon or self.horizon
 
+
+# What may change in the midst of a run, which computes the same nevertheless.
+FREE = ("num_env_steps", "num_threads", "checkpoint_every", "keep_checkpoints", "log_every")
 
 # What the fields that depend on others default to, in words for --help.
 DERIVED = {

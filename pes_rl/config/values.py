@@ -18,6 +18,11 @@ from pes_rl.storage.run_folder import CONFIG
 _TYPED = "env_kwargs"
 _DEEPEST = 50  # lists and mappings inside one another
 _NULL = ("", "~", "null", "none")
+_SECONDS = {"s": 1, "min": 60, "h": 3600}
+_TIME = re.compile(r"(\d+(?:\.\d+)?) ?(s|min|h)")
+
+# How often something is done: every so many env steps, or after a time such as 10min.
+Interval = int | str
 
 
 def is_null(value: Any) -> bool:
@@ -32,7 +37,8 @@ def is_literal(kind: Any) -> bool:
 
 def required(kind: Any) -> Any:
     """``kind`` without its ``| None``, if it has one."""
-    return get_args(kind)[0] if get_origin(kind) in (Union, UnionType) else kind
+    optional = get_origin(kind) in (Union, UnionType) and type(None) in get_args(kind)
+    return get_args(kind)[0] if optional else kind
 
 
 def parse_value(kind: Any, value: Any) -> Any:
@@ -50,6 +56,8 @@ def parse_value(kind: Any, value: Any) -> Any:
         return tuple(_whole(item) for item in items)
     if get_origin(kind) is dict:
         return _mapping(value)
+    if kind == Interval:
+        return _interval(value)
     return {int: _whole, float: _number, bool: _truth, str: _text}[kind](value)
 
 
@@ -65,6 +73,21 @@ def _whole(value: Any) -> int:
         return int(number)
     except (ValueError, ArithmeticError):  # Decimal's errors are arithmetic ones
         raise ValueError("a whole number") from None
+
+
+def _interval(value: Any) -> Interval:
+    if isinstance(value, str) and seconds(value):
+        return value
+    try:
+        return _whole(value)
+    except ValueError:
+        raise ValueError("env steps or a time such as 90s, 10min or 2h") from None
+
+
+def seconds(interval: Interval) -> float | None:
+    """The length of an interval that is a time; None of one in env steps."""
+    match = _TIME.fullmatch(interval) if isinstance(interval, str) else None
+    return float(match[1]) * _SECONDS[match[2]] if match else None
 
 
 def _number(value: Any) -> float:

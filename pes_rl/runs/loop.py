@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 from pes_rl.config import Config
+from pes_rl.config.values import seconds
 from pes_rl.training.processes import Processes
 from pes_rl.training.protocol import Trainer
 
@@ -34,6 +35,11 @@ class Output(Protocol):
     @property
     def finished(self) -> bool:
         """Whether somebody who saw the results wants the run to stop."""
+        ...
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the last checkpoint is older than checkpoints may be, where that is a time."""
         ...
 
     def note(self, text: str) -> None:
@@ -73,7 +79,8 @@ def due_after(config: Config, before: int, now: int, rows: list[dict[str, Any]])
         return now // interval > before // interval
 
     over = now >= config.num_env_steps
-    return Due(rows, over or crossed(config.eval_every), crossed(config.checkpoint_every))
+    save = isinstance(config.checkpoint_every, int) and crossed(config.checkpoint_every)
+    return Due(rows, over or crossed(config.eval_every), save)
 
 
 def train(trainer: Trainer, output: Output, processes: Processes, stop: list[int]) -> None:
@@ -88,6 +95,7 @@ def train(trainer: Trainer, output: Output, processes: Processes, stop: list[int
     else:
         output.note("nothing left to train")
     output.start()
+    by_time = seconds(trainer.config.checkpoint_every) is not None
     if not processes.agreed(stop, output.finished):
         for due in schedule(trainer):
             try:
@@ -96,7 +104,7 @@ def train(trainer: Trainer, output: Output, processes: Processes, stop: list[int
                     processes.wait()
             finally:  # whatever comes of it, these updates have been made
                 output.write(due.rows)
-            if due.save:
+            if due.save or (by_time and processes.agreed([], output.overdue)):
                 output.save()
             if processes.agreed(stop, output.finished):
                 break
@@ -106,7 +114,7 @@ def train(trainer: Trainer, output: Output, processes: Processes, stop: list[int
 class Silent:
     """The output of a process that writes nothing: it only takes part where all have to."""
 
-    finished = False
+    finished = overdue = False
 
     def __init__(self, trainer: Trainer, processes: Processes, saved_update: int | None):
         self._trainer, self._processes, self._saved = trainer, processes, saved_update

@@ -11,11 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pes_rl.config.values import seconds
 from pes_rl.errors import UserError
 from pes_rl.runs.health import Health
 from pes_rl.runs.progress import Progress
 from pes_rl.storage.checkpoint import Checkpoint, flatten, save_checkpoint
-from pes_rl.storage.metrics import MetricsWriter, warn_of_altered_rows
+from pes_rl.storage.metrics import EVALUATED, MetricsWriter, Written
 from pes_rl.storage.policy import save_policy
 from pes_rl.storage.run_folder import BEST_POLICY, LAST_POLICY, METRICS
 from pes_rl.training.processes import Processes
@@ -62,15 +63,17 @@ class Recorder:
         self._earlier_seconds = meta.get("wall_time_s", 0.0)
         self._start = self._row_time = time.perf_counter()
         self._paused, self._row_steps = 0.0, trainer.env_steps
-        self._resumed_update = self._saved_update = trainer.updates if checkpoint else None
+        self._saved_update = trainer.updates if checkpoint else None
+        told = meta.get("metrics", [trainer.updates])
+        self._written = Written(*told) if checkpoint else None
+        self._overdue_s = seconds(self.config.checkpoint_every) or math.inf
+        self._saved_time = self._start
 
     def __enter__(self) -> Recorder:
-        if self._resumed_update is not None:
-            warn_of_altered_rows(self.path, self._resumed_update)
         with contextlib.ExitStack() as files:
             label = f"{self.config.env} {self.config.estimator}"
             self._metrics = files.enter_context(
-                MetricsWriter(self.path, self._resumed_update, asdict(self.config))
+                MetricsWriter(self.path, self._written, asdict(self.config))
             )
             self._opened = os.stat(self.path / METRICS)
             self._progress = files.enter_context(Progress(self.config.num_env_steps, label))
@@ -82,6 +85,11 @@ class Recorder:
         if kind is not None and issubclass(kind, Exception) and self._processes.size == 1:
             self._rescue()
         self._files.__exit__(kind, *exception)
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the time that checkpoints may be apart has passed since the last one."""
+        return time.perf_counter() - self._saved_time > self._overdue_s
 
     def note(self, text: str) -> None:
         """Say one thing above the bar or in the log."""
@@ -100,7 +108,7 @@ class Recorder:
                 self.best = self.last
                 self._save_policy(BEST_POLICY)
         rows[-1] |= {
-            "eval/episode_return": self.last,
+            EVALUATED: self.last,
             "eval/episode_return_std": result.std,
             "eval/episode_length": float(result.lengths.mean()),
             "eval/episodes": len(result.returns),
@@ -124,13 +132,16 @@ class Recorder:
             "train/env_steps_per_second": speed,
             "total/env_steps_per_second": steps / elapsed,
         }
-        self._row_time, self._paused, self._row_steps = now, 0.0, self.trainer.env_steps
         whole = []
+        every, before = self.config.log_every, self._row_steps
         for row in rows:
             head = {key: row[key] for key in ("env_steps", "update")}
             whole.append(head | {"wall_time_s": self._wall_time()} | row | speeds)
-            self._metrics.write(whole[-1])
+            if row["env_steps"] // every > before // every or EVALUATED in row:
+                self._metrics.write(whole[-1])
+            before = row["env_steps"]
             self._health.count(row)
+        self._row_time, self._paused, self._row_steps = now, 0.0, self.trainer.env_steps
         if self._callback is not None:
             for row in whole:  # after all have been kept, for it may raise
                 self.finished |= bool(self._callback(row))
@@ -145,10 +156,12 @@ class Recorder:
             self._metrics.sync()
             if self.trainer.updates != self._saved_update:
                 arrays = flatten(self.trainer.state())
-                save_checkpoint(self.path, self.trainer.env_steps, arrays, self._meta())
+                keep = self.config.keep_checkpoints
+                save_checkpoint(self.path, self.trainer.env_steps, arrays, self._meta(), keep)
                 self._saved_update = self.trainer.updates
                 self._processes.wait()
             self._save_policy(LAST_POLICY)
+        self._saved_time = time.perf_counter()
 
     def conclude(self) -> None:
         """Say how the run ended."""
@@ -210,6 +223,7 @@ class Recorder:
             "last_return": self.last,
             "scored_update": self._scored,
             "num_shares": self.trainer.num_shares,
+            "metrics": self._metrics.written(self.trainer.updates),
             "health": asdict(self._health),
             "config": asdict(self.config),
         }

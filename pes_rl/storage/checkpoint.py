@@ -120,9 +120,13 @@ def _rebuild(template: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def save_checkpoint(
-    run_dir: Path, env_steps: int, arrays: dict[str, np.ndarray], meta: dict[str, Any]
+    run_dir: Path,
+    env_steps: int,
+    arrays: dict[str, np.ndarray],
+    meta: dict[str, Any],
+    keep: int = 2,
 ) -> Path:
-    """Write ``checkpoints/{env_steps:012d}`` durably, then drop all but it and the last good one.
+    """Write ``checkpoints/{env_steps:012d}`` durably; the ``keep`` newest good ones stay.
 
     ``arrays`` may have any NumPy dtype that safetensors knows (float16 to float64, integers, bool)
     and any shape; ``meta`` is JSON. An existing checkpoint of the same ``env_steps`` is replaced.
@@ -139,7 +143,7 @@ def save_checkpoint(
         clear_leftovers(folder.parent)
         _write(temp, arrays, meta)
         _publish(temp, target)
-        _prune(folder, target)
+        _prune(folder, target, keep)
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(
@@ -182,17 +186,17 @@ def _publish(temp: Path, target: Path) -> None:
     fsync_folder(target.parent)
 
 
-def _prune(folder: Path, newest: Path) -> None:
-    """Keep ``newest`` and the best intact one before it.
+def _prune(folder: Path, newest: Path, keep: int) -> None:
+    """Keep ``newest`` and the ``keep`` - 1 latest intact ones before it.
 
     Later ones are dropped as well: a run continues from its latest intact checkpoint, so whatever
     lies beyond the present one was found damaged.
     """
-    spare = None
+    spare = 0
     for path in _candidates(folder):
         before = _order(path)[0] < _order(newest)[0]
-        if spare is None and before and _is_intact(path):
-            spare = path
+        if spare < keep - 1 and before and _is_intact(path):
+            spare += 1
         elif path != newest:
             _discard(path)
 

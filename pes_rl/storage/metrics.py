@@ -1,16 +1,15 @@
-"""metrics.jsonl, one row per update, and TensorBoard events with the same scalars.
+"""metrics.jsonl, one row per update that is kept, and TensorBoard events with the same scalars.
 
 Keys are the public ones: ``env_steps``, ``update``, ``wall_time_s`` in every row, the others
-(``eval/...``, ``train/...``, ``total/...``) where they apply. TensorBoard is given the rows that
-evaluated and, of the others, the first in each 2000 environment steps: it shows a thousand points
-a curve, and updates can be far more frequent. Beside the scalars it gets the configuration, for the
-table of its HPARAMS tab, and ``best/episode_return``, the highest evaluation so far, since that
-table shows the newest value of every scalar.
+(``eval/...``, ``train/...``, ``total/...``) where they apply. Beside the scalars TensorBoard gets
+the configuration, for the table of its HPARAMS tab, and ``best/episode_return``, the highest
+evaluation so far, since that table shows the newest value of every scalar.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import time
@@ -24,31 +23,46 @@ from pes_rl.errors import UserError
 from pes_rl.storage.files import plain, write_bytes_atomic
 from pes_rl.storage.run_folder import EVENTS, METRICS
 
-_STRIDE = 2000
-_RETURN = "eval/episode_return"
+EVALUATED = "eval/episode_return"
 _REQUIRED = ("env_steps", "update", "wall_time_s")
+
+
+class Written(NamedTuple):
+    """How far metrics.jsonl had been written when a checkpoint was: what a resumed run keeps.
+
+    Attributes:
+      update: the checkpoint's; the newest row is of this one or an earlier one.
+      size: bytes.
+      sha256: of these bytes; None where an older checkpoint does not say.
+    """
+
+    update: int
+    size: int = 0
+    sha256: str | None = None
 
 
 class MetricsWriter:
     """Appends rows to ``run_dir/metrics.jsonl`` and to a TensorBoard event file beside it.
 
-    With ``resume_update`` the rows after that update, and a last line that a crash tore, are first
-    cut off, and TensorBoard is told to forget them; a missing row of that update is warned about.
+    With ``resumed`` what was written later, whole or torn by a crash, is first cut off, and
+    TensorBoard is told to forget it; rows that were lost or altered since are warned about.
     ``hyperparameters`` (scalars, tuples, None where unset) go to TensorBoard. A row reaches the
     operating system at once; ``sync`` before a checkpoint puts it on disk. Use as a context
     manager, or call ``close``.
-    Raises UserError when the folder cannot be written or a row in the middle is damaged.
+    Raises UserError when the folder cannot be written or a row that is kept is damaged.
     """
 
     def __init__(
         self,
         run_dir: Path,
-        resume_update: int | None = None,
+        resumed: Written | None = None,
         hyperparameters: Mapping[str, Any] | None = None,
     ) -> None:
         path = Path(run_dir) / METRICS
         try:
-            kept = None if resume_update is None else _cut_back(path, resume_update)
+            kept = None if resumed is None else _cut_back(path, resumed)
+            before = kept.data if kept else b""
+            self._size, self._digest = len(before), hashlib.sha256(before)
             self._events = _Events(Path(run_dir), kept, hyperparameters or {})
             self._file = path.open("ab")
         except OSError as error:
@@ -61,11 +75,18 @@ class MetricsWriter:
             raise ValueError(f"a metrics row needs {missing}")
         clean = plain(row)
         try:
-            self._file.write(json.dumps(clean, allow_nan=False).encode() + b"\n")
+            line = json.dumps(clean, allow_nan=False).encode() + b"\n"
+            self._file.write(line)
             self._file.flush()
+            self._size += len(line)
+            self._digest.update(line)
             self._events.add(clean)
         except OSError as error:
             raise UserError(f"cannot write {self._file.name}: {error.strerror}") from error
+
+    def written(self, update: int) -> Written:
+        """How far the file has been written, for a checkpoint of ``update``."""
+        return Written(update, self._size, self._digest.hexdigest())
 
     def sync(self) -> None:
         """Put every row on disk: call it before a checkpoint, which must not outlive its row."""
@@ -91,7 +112,7 @@ class MetricsWriter:
 
 
 class _Events:
-    """One TensorBoard event per row, see the module's docstring for which rows.
+    """One TensorBoard event per row.
 
     tensorboardX's SummaryWriter spends 1.6 ms on a row of twelve scalars and needs a thread and a
     queue; its event file underneath takes all of them in one event for a twentieth of that. What
@@ -109,28 +130,23 @@ class _Events:
         self._summary = import_module("tensorboardX.proto.summary_pb2").Summary
         # The file name has whole seconds only: a quick resume would overwrite the first file.
         self._writer: Any = EventsWriter(str(run_dir / EVENTS), f".{time.time_ns()}")
-        self._last_step = (kept.purge_step if kept else 0) - 1
         self._best = kept.best if kept else None
         if kept is not None:
             start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
             self._writer.write_event(self._event(step=kept.purge_step, session_log=start))
         if hyperparameters:
-            self._write(self._last_step + 1, _session_start(hyperparameters))
+            self._write(kept.purge_step if kept else 0, _session_start(hyperparameters))
 
     def add(self, row: dict[str, Any]) -> None:
-        step, last = row["env_steps"], self._last_step
-        self._last_step = step
-        if step // _STRIDE == last // _STRIDE and _RETURN not in row:
-            return
         scalars = {key: value for key, value in row.items() if key != "env_steps"}
-        if _RETURN in row:
-            self._best = scalars["best/episode_return"] = _higher(self._best, row[_RETURN])
+        if EVALUATED in row:
+            self._best = scalars["best/episode_return"] = _higher(self._best, row[EVALUATED])
         values = [
             self._summary.Value(tag=key, simple_value=value)
             for key, value in scalars.items()
             if isinstance(value, int | float)
         ]
-        self._write(step, self._summary(value=values))
+        self._write(row["env_steps"], self._summary(value=values))
 
     def _write(self, step: int, summary: Any) -> None:
         event = self._event(step=step, summary=summary)
@@ -204,51 +220,42 @@ def _checked(row: Any) -> dict[str, Any]:
 
 
 class _Kept(NamedTuple):
-    """What a resumed run keeps: the first env step to forget, and the best evaluation before it."""
+    """What a resumed run keeps: the rows' bytes, the first env step to forget, the best score."""
 
-    purge_step: int
-    best: float | None
+    data: bytes = b""
+    purge_step: int = 0
+    best: float | None = None
 
 
-def _cut_back(path: Path, resume_update: int) -> _Kept:
-    """Drop the rows after ``resume_update``."""
+def _cut_back(path: Path, written: Written) -> _Kept:
+    """Drop the rows that were written after ``written``, and warn if those before were altered."""
     data = path.read_bytes() if path.exists() else b""
-    end, update, kept = 0, 0, _Kept(0, None)
-    for row_end, row in _rows(data, path):
-        if row["update"] > resume_update:
-            break
-        end, update = row_end, row["update"]
-        kept = _Kept(row["env_steps"] + 1, _higher(kept.best, row.get(_RETURN)))
-        if update == resume_update:
-            break  # whatever a crash left behind the checkpoint's row need not be readable
-    if update < resume_update:
-        warn(
-            f"{path} ends at update {update}, before the checkpoint at update {resume_update}; "
-            "the rows between them are lost"
-        )
-    if end < len(data):
-        write_bytes_atomic(path, data[:end])
+    whole = data[: written.size]
+    if written.sha256 != hashlib.sha256(whole).hexdigest():
+        if written.sha256 is not None:
+            what = _alteration(data, path, written)
+            warn(f"{path} was altered: {what}; look at it before you use it")
+        ends = [end for end, row in _rows(data, path) if row["update"] <= written.update]
+        whole = data[: max(ends, default=0)]
+    if len(whole) < len(data):
+        write_bytes_atomic(path, whole)
+    kept = _Kept(whole)
+    for _, row in _rows(whole, path):
+        kept = _Kept(whole, row["env_steps"] + 1, _higher(kept.best, row.get(EVALUATED)))
     return kept
 
 
-def warn_of_altered_rows(run_dir: Path, resume_update: int) -> None:
-    """Warn of the first row, up to that of ``resume_update``, that training did not write there.
-
-    Updates count 1, 2, 3, ..., and env steps never fall. The rows are left as they are.
-    """
-    path, env_steps = Path(run_dir) / METRICS, 0
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return  # whoever opens it to go on says so
+def _alteration(data: bytes, path: Path, written: Written) -> str:
+    """In words, what training cannot have written up to ``written``."""
+    before = {"update": 0, "env_steps": 0}
     for number, (_, row) in enumerate(_rows(data, path), start=1):
-        problem = None
-        if row["update"] != number:
-            problem = f"is of update {row['update']}, not {number}"
-        elif row["env_steps"] < env_steps:
-            problem = f"has {row['env_steps']} env steps, fewer than the {env_steps} before it"
-        if problem:
-            warn(f"{path} was altered: line {number} {problem}; look at it before you use it")
-        if problem or row["update"] == resume_update:
-            return
-        env_steps = row["env_steps"]
+        if row["update"] > written.update:
+            break
+        if row["update"] <= before["update"]:
+            return f"line {number} is of update {row['update']}, after one of {before['update']}"
+        if row["env_steps"] < before["env_steps"]:
+            return f"line {number} has {row['env_steps']} env steps, after {before['env_steps']}"
+        before = row
+    if len(data) < written.size:
+        return f"{written.size - len(data)} of {written.size} bytes are lost"
+    return f"its first {written.size} bytes are not those that training wrote"

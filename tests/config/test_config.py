@@ -19,6 +19,7 @@ from pes_rl.config import (
     save_config,
     validate,
 )
+from pes_rl.config.values import seconds
 from pes_rl.envs.registry import OFFICIAL, resolve
 from pes_rl.errors import UserError
 from pes_rl.policies import KINDS, PolicyKind, kind_of, make_policy
@@ -132,6 +133,16 @@ def test_hidden_sizes(sizes):
     assert config.hidden_sizes == (8, 16)
 
 
+def test_intervals_are_env_steps_or_times():
+    for text, interval, length in (
+        ("2e5", 200_000, None),
+        ("90s", "90s", 90),
+        ("1.5h", "1.5h", 5400),
+    ):
+        config = build_config({"env": "Swimmer", "checkpoint_every": text})
+        assert config.checkpoint_every == interval and seconds(interval) == length
+
+
 def test_none_unsets_and_booleans_parse():
     config = build_config({"env": "Humanoid", "max_grad_norm": "none", "staggered": "False"})
     assert config.max_grad_norm is None and config.staggered is False
@@ -165,6 +176,11 @@ def test_none_unsets_and_booleans_parse():
         ("hidden_sizes", "8 x", "whole number"),
         ("hidden_sizes", 8, "list"),
         ("staggered", "maybe", "true or false"),
+        ("checkpoint_every", "10 days", "10min"),
+        ("checkpoint_every", "0min", "10min"),
+        ("checkpoint_every", 0, "positive"),
+        ("keep_checkpoints", 1, "at least 2"),
+        ("log_every", "10min", "whole number"),
         ("staggered", 1, "true or false"),
         ("shaping", "stdd", "did you mean 'std'"),
         ("estimator", "es-singel", "did you mean 'es-single'"),

@@ -17,7 +17,7 @@ from tests.tools.toy_environment import PointMass, configure, point_mass
 # 24 env steps an update where nothing ends early, four updates an advance.
 SIZES = (
     "--num-pairs 2 --segment-length 6 --horizon 30 --eval-every 96 --eval-episodes 2 "
-    "--checkpoint-every 150 --perturb-std 1"
+    "--checkpoint-every 150 --log-every 1 --perturb-std 1"
 )
 TOY = f"--env brax/halfcheetah {SIZES} --num-env-steps 800"
 

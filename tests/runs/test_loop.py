@@ -18,7 +18,7 @@ from pes_rl.runs.run import train_from_config
 from pes_rl.training.host import HostTrainer
 from pes_rl.training.processes import Processes
 from pes_rl.training.protocol import Trainer
-from tests.tools.run_tools import SMALL, arrays, rows, train
+from tests.tools.run_tools import SMALL, arrays, resume, rows, train
 from tests.tools.toy_environment import PointMassSimulator, configure
 
 STEPS = 40
@@ -89,6 +89,40 @@ def test_a_callback_sees_every_row_and_stops_a_run_that_can_be_resumed(tmp_path)
     resumed = pes_rl.resume(tmp_path / "run", callback=lambda row: seen.append(row))
     assert resumed.env_steps == whole.env_steps and len(seen) == 10
     assert arrays(tmp_path / "run") == arrays(tmp_path / "whole")
+
+
+def test_thinned_rows_are_some_of_all_rows_also_after_a_stop(tmp_path):
+    flags = f"--env Swimmer {SMALL}"
+    assert train(flags, tmp_path / "all") == 0
+    thin = flags.replace("--log-every 1", "--log-every 100")
+    assert train(thin, tmp_path / "whole") == 0
+    run = tmp_path / "run"
+    assert train(thin.replace("--num-env-steps 2000", "--num-env-steps 1160"), run) == 0
+    assert resume(run, "--num-env-steps 2000") == 0
+    kept = [40 * (1 + (100 * n - 1) // 40) for n in range(1, 21)]
+    assert [row["env_steps"] for row in rows(tmp_path / "whole")] == kept
+    evaluated = [row for row in rows(tmp_path / "all") if row["env_steps"] in kept]
+    assert rows(tmp_path / "whole") == evaluated
+    extra = [row for row in rows(run) if row["env_steps"] == 1160]  # scored at its end
+    assert [row for row in rows(run) if row not in extra] == evaluated
+    assert arrays(run) == arrays(tmp_path / "all")
+
+
+def test_checkpoints_may_be_apart_by_a_time(tmp_path, monkeypatch):
+    plain, saved = recorder.save_checkpoint, []
+
+    def save(run: Any, env_steps: int, *rest: Any) -> Any:
+        saved.append(env_steps)
+        return plain(run, env_steps, *rest)
+
+    monkeypatch.setattr(recorder, "save_checkpoint", save)
+    fields = {"num_pairs": 2, "segment_length": 10, "horizon": 40, "num_env_steps": 400}
+
+    def slow(row: dict[str, Any]) -> None:
+        time.sleep(0.3 * (row["update"] == 4))
+
+    pes_rl.train("Swimmer", run_dir=tmp_path, callback=slow, checkpoint_every="0.2s", **fields)
+    assert 160 in saved and {saved[0], saved[-1]} == {0, 400} and len(saved) < 9
 
 
 def test_a_run_takes_any_trainer(tmp_path):

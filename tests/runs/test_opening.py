@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from pes_rl.errors import UserError
 from pes_rl.runs import opening
 from pes_rl.runs.run import resume, train_from_config
 from pes_rl.storage.checkpoint import load_latest
-from pes_rl.storage.metrics import read_metrics, warn_of_altered_rows
+from pes_rl.storage.metrics import read_metrics
 from pes_rl.training.host import HostTrainer
 from tests.tools.run_tools import arrays, contents, rows
 from tests.tools.toy_environment import PointMassSimulator, configure
@@ -140,9 +139,9 @@ def test_a_checkpoint_that_does_not_say_its_configuration_is_accepted(run, monke
 
 
 ALTERED = {
-    "doubled": ([1, 2, 2, 3, 4], "line 3 is of update 2, not 3"),
-    "missing": ([1, 3, 4], "line 2 is of update 3, not 2"),
-    "flipped": ([1, 3, 2, 4], "line 2 is of update 3, not 2"),
+    "doubled": ([1, 2, 2, 3, 4], "line 3 is of update 2, after one of 2"),
+    "missing": ([1, 3, 4], "bytes are lost"),
+    "flipped": ([1, 3, 2, 4], "line 3 is of update 2, after one of 3"),
 }
 
 
@@ -154,20 +153,7 @@ def test_rows_that_training_did_not_write_so_are_named(name, run, capsys):
     altered = b"".join(lines[update - 1] for update in updates) + b"".join(lines[4:])
     path.write_bytes(altered)
     resume(run, num_env_steps=700, make=make)
-    assert f"{path} was altered: {words}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"{path} was altered: " in said and words in said
     assert path.read_bytes().startswith(altered)
     assert len(read_metrics(run)) > len(altered.splitlines())
-
-
-def test_rows_are_checked_up_to_the_checkpoint(tmp_path, capsys):
-    def write(*numbers: tuple[int, int]) -> None:
-        lines = (json.dumps({"update": u, "env_steps": n, "wall_time_s": 1.0}) for u, n in numbers)
-        (tmp_path / "metrics.jsonl").write_text("".join(f"{line}\n" for line in lines))
-
-    warn_of_altered_rows(tmp_path, 3)  # no rows at all are somebody else's to say
-    write((1, 40), (2, 80), (3, 80), (5, 9))
-    warn_of_altered_rows(tmp_path, 3)
-    assert capsys.readouterr().err == ""
-    write((1, 40), (2, 80), (3, 79))
-    warn_of_altered_rows(tmp_path, 3)
-    assert "line 3 has 79 env steps, fewer than the 80 before it" in capsys.readouterr().err

@@ -71,6 +71,12 @@ def test_keeps_the_newest_two_and_clears_what_crashes_left(tmp_path):
     assert load_latest(tmp_path).meta["value"] == 41
 
 
+def test_as_many_are_kept_as_wanted(tmp_path):
+    for step in (10, 20, 30, 40):
+        save_checkpoint(tmp_path, step, arrays_of(step), {}, keep=3)
+    assert names(tmp_path) == ["000000000020", "000000000030", "000000000040"]
+
+
 def test_plain_files_are_in_nobody_s_way(tmp_path):
     save(tmp_path, 10, 10)
     folder = tmp_path / "checkpoints"

@@ -14,7 +14,7 @@ import pytest
 
 from pes_rl.errors import UserError
 from pes_rl.runs.progress import Progress
-from pes_rl.storage.metrics import METRICS, MetricsWriter, read_metrics
+from pes_rl.storage.metrics import METRICS, MetricsWriter, Written, read_metrics
 
 BEST = "best/episode_return"
 
@@ -23,10 +23,14 @@ def row(update: float, **extra) -> dict:
     return {"env_steps": int(1500 * update), "update": update, "wall_time_s": 0.5, **extra}
 
 
-def write(run: Path, updates, resume_update=None) -> None:
-    with MetricsWriter(run, resume_update) as writer:
+def write(run: Path, updates, resumed: Written | None = None) -> list[Written]:
+    """Write a row of each update, and return what a checkpoint after each of them would know."""
+    with MetricsWriter(run, resumed) as writer:
+        known = [writer.written(0)]
         for update in updates:
             writer.write(row(update))
+            known.append(writer.written(update))
+    return known
 
 
 def updates(run: Path) -> list[int]:
@@ -72,11 +76,8 @@ def test_tensorboard_has_the_same_scalars(tmp_path):
     with MetricsWriter(tmp_path) as writer:
         writer.write(row(1, **{"eval/episode_return": 2.5, "train/grad_norm": np.nan, "ok": True}))
         writer.write(row(2, **{"train/grad_norm": 1.5}))
-        writer.write(row(3))  # 4500 env steps
-        writer.write(row(3.5))  # 5250, still between 4000 and 6000: left out
-        writer.write(row(3.8, **{"eval/episode_return": 2.0}))
-        writer.write(row(4))
-    first, second, *others = [e for e in events(tmp_path) if e.summary.value]
+        writer.write(row(3, **{"eval/episode_return": 2.0}))
+    first, second, third = [e for e in events(tmp_path) if e.summary.value]
     assert first.step == 1500
     assert {v.tag: v.simple_value for v in first.summary.value} == {
         "update": 1,
@@ -86,46 +87,66 @@ def test_tensorboard_has_the_same_scalars(tmp_path):
         "ok": 1,
     }
     assert second.step == 3000
-    assert [e.step for e in others] == [4500, 5700, 6000]
-    best = [v.simple_value for e in others for v in e.summary.value if v.tag == BEST]
+    assert third.step == 4500
+    best = [v.simple_value for v in third.summary.value if v.tag == BEST]
     assert best == [2.5]  # of two evaluations, 2.5 and 2.0
     assert abs(first.wall_time - time.time()) < 60
 
 
-@pytest.mark.parametrize("torn", [b"", b'{"env_steps": 5', b"\0\0\0\n", b'{"update": \n', b"5\n"])
-def test_resume_cuts_back_to_the_checkpoint(tmp_path, torn):
-    write(tmp_path, range(1, 6))
+TORN = [b"", b'{"env_steps": 5', b"\0\0\0\n", b'{"update": \n', b"5\n", b'\0\n{"a": 1}\n']
+
+
+@pytest.mark.parametrize("torn", TORN)
+def test_resume_cuts_back_to_the_checkpoint(tmp_path, torn, capsys):
+    known = write(tmp_path, range(1, 6))[3]
     path = tmp_path / METRICS
     whole = path.read_bytes()
     path.write_bytes(whole + torn)
-    assert updates(tmp_path) == [1, 2, 3, 4, 5]
-    write(tmp_path, [4, 5, 6], resume_update=3)
+    write(tmp_path, [4, 5, 6], known)
     assert path.read_bytes().startswith(whole)
     assert updates(tmp_path) == [1, 2, 3, 4, 5, 6]
     starts = [e.step for e in events(tmp_path) if e.HasField("session_log")]
     assert starts == [4501]
     assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 2  # even within one second
-
-
-def test_resume_before_the_first_row_and_without_a_file(tmp_path, capsys):
-    write(tmp_path, [1, 2], resume_update=0)
-    assert updates(tmp_path) == [1, 2]
-    write(tmp_path, [1], resume_update=0)
-    assert updates(tmp_path) == [1]
-    write(tmp_path, [2], resume_update=1)
-    assert updates(tmp_path) == [1, 2]
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("there", [[], [1, 2], [1, 2, 4]])
-def test_a_lost_row_of_the_checkpoint_is_warned_about(tmp_path, capsys, there):
-    write(tmp_path, there)
-    write(tmp_path, [4], resume_update=3)
-    assert capsys.readouterr().err == (
-        f"pes-rl: warning: {tmp_path / METRICS} ends at update {min(len(there), 2)}, before the "
-        "checkpoint at update 3; the rows between them are lost\n"
-    )
-    assert updates(tmp_path) == [u for u in there if u < 3] + [4]
+def test_resume_before_the_first_row_and_where_updates_have_no_rows(tmp_path, capsys):
+    start = write(tmp_path, [])[0]
+    write(tmp_path, [1, 2], start)
+    assert updates(tmp_path) == [1, 2]
+    known = write(tmp_path, [1, 4], start)[-1]._replace(update=6)  # 2, 3, 5 and 6 were not kept
+    write(tmp_path, [7], known)
+    assert updates(tmp_path) == [1, 4, 7]
+    assert capsys.readouterr().err == ""
+
+
+ALTERED = {
+    "lost": ([1, 2], [1, 2], "53 of 159 bytes are lost"),
+    "all lost": ([], [], "159 of 159 bytes are lost"),
+    "doubled": ([1, 2, 2, 3, 4], [1, 2, 2, 3], "line 3 is of update 2, after one of 2"),
+    "flipped": ([1, 7, 3, 4], [1, 7, 3], "its first 159 bytes are not those that training wrote"),
+    "steps": ([1, -2, 3], [1, -2, 3], "line 2 has 30 env steps, after 1500"),
+}
+
+
+@pytest.mark.parametrize("name", ALTERED)
+def test_rows_that_were_altered_are_warned_about_and_kept(tmp_path, capsys, name):
+    there, kept, words = ALTERED[name]
+    known = write(tmp_path, [1, 2, 3])[-1]
+    path = tmp_path / METRICS
+    lines = [row(abs(u)) | ({} if u > 0 else {"env_steps": 30}) for u in there]
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    write(tmp_path, [8], known)
+    warning = f"{path} was altered: {words}; look at it before you use it"
+    assert capsys.readouterr().err == f"pes-rl: warning: {warning}\n"
+    assert updates(tmp_path) == [*map(abs, kept), 8]
+
+
+def test_rows_are_cut_by_their_update_where_an_older_checkpoint_says_no_more(tmp_path, capsys):
+    write(tmp_path, [1, 2, 3])
+    write(tmp_path, [3], Written(2))
+    assert updates(tmp_path) == [1, 2, 3] and capsys.readouterr().err == ""
 
 
 def test_hyperparameters_and_the_best_return_go_to_tensorboard(tmp_path):
@@ -137,10 +158,12 @@ def test_hyperparameters_and_the_best_return_go_to_tensorboard(tmp_path):
         "no": None,
         "none": (),
     }
-    for resume_update, returns in ((None, [3.0, 1.0, 7.0]), (2, [2.0, 4.0, 5.0])):
-        with MetricsWriter(tmp_path, resume_update, settings) as writer:
-            for update, value in enumerate(returns, 1 if resume_update is None else 3):
+    known: list[Written] = []
+    for resumed, returns in ((None, [3.0, 1.0, 7.0]), (2, [2.0, 4.0, 5.0])):
+        with MetricsWriter(tmp_path, known[resumed - 1] if resumed else None, settings) as writer:
+            for update, value in enumerate(returns, 1 + (resumed or 0)):
                 writer.write(row(update, **{"eval/episode_return": value}))
+                known.append(writer.written(update))
     plugin_data = import_module("tensorboardX.proto.plugin_hparams_pb2").HParamsPluginData
     found = events(tmp_path)
     steps, shown = [], []
@@ -163,14 +186,12 @@ def test_hyperparameters_and_the_best_return_go_to_tensorboard(tmp_path):
     assert best == [3, 3, 7, 3, 4, 5]
 
 
-def test_rubble_behind_the_checkpoint_does_not_matter(tmp_path):
+def test_a_damaged_row_has_its_line_named(tmp_path):
     write(tmp_path, [1, 2])
     with (tmp_path / METRICS).open("ab") as file:
         file.write(b"\0\0\0\n" + json.dumps(row(4)).encode() + b"\n")
     with pytest.raises(UserError, match=r"metrics\.jsonl is damaged in line 3; delete that line"):
         read_metrics(tmp_path)
-    write(tmp_path, [3], resume_update=2)
-    assert updates(tmp_path) == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +218,7 @@ def test_rows_of_other_types_are_damage(tmp_path, changed):
     with pytest.raises(UserError, match=r"metrics\.jsonl is damaged in line 2; delete that line"):
         read_metrics(tmp_path)
     with pytest.raises(UserError, match="is damaged in line 2"):
-        MetricsWriter(tmp_path, resume_update=3)
+        MetricsWriter(tmp_path, Written(3, 9, "other"))
 
 
 def test_errors(tmp_path):

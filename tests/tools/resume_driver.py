@@ -74,7 +74,7 @@ def train(folder: Path, name: str, mode: str, checkpoint_every: int, last: bool)
     if mode == "resumed":
         run.resume(folder / name, callback=stop)
         return
-    fields = {"num_env_steps": 10**9, "checkpoint_every": checkpoint_every}
+    fields = {"num_env_steps": 10**9, "checkpoint_every": checkpoint_every, "log_every": 1}
     config = build_config(cases()[name] | fields)
     with contextlib.suppress(Unfinished):
         run.train_from_config(config, folder / name, "test", callback=stop)

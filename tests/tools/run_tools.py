@@ -19,7 +19,7 @@ TIMES = ("wall_time_s", "train/env_steps_per_second", "total/env_steps_per_secon
 # Four particles of ten steps each: 40 env steps an update where nothing ends early.
 SMALL = (
     "--num-pairs 2 --segment-length 10 --horizon 40 --eval-every 400 --eval-episodes 2 "
-    "--checkpoint-every 300 --num-threads 1 --num-env-steps 2000"
+    "--checkpoint-every 300 --log-every 1 --num-threads 1 --num-env-steps 2000"
 )
 
 

@@ -127,6 +127,7 @@ def configure(estimator: str = "es-single", **fields):
         "reward_shift": SHIFT,
         "policy": "linear",
         "eval_every": 1,  # one update per advance
+        "log_every": 1,
     }
     if estimator != "es":
         wanted["segment_length"] = K

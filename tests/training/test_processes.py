@@ -23,7 +23,7 @@ from tests.tools.toy_environment import point_mass
 ROOT = Path(__file__).parents[2]
 SIZES = (
     "--num-pairs 4 --segment-length 10 --horizon 40 --eval-every 400 --eval-episodes 1 "
-    "--checkpoint-every 300 --num-threads 1"
+    "--checkpoint-every 300 --log-every 1 --num-threads 1"
 )
 ENGINES = {
     # 80 env steps an update, five updates an advance of the JAX engine.

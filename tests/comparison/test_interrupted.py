@@ -27,7 +27,8 @@ PLAN = make_plan(
     0,
     16_000,
     episodes=2,
-    options={"eval_every": 4000, "eval_episodes": 1, "checkpoint_every": 500, "num_pairs": 2},
+    options={"eval_every": 4000, "eval_episodes": 1, "checkpoint_every": 500, "num_pairs": 2}
+    | {"log_every": 1},
 )
 FLAGS = "--no-timing --workers 2"
 

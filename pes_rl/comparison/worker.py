@@ -88,8 +88,9 @@ def _train_run(config: Config, run: Path, scored: Path, command: str) -> int:
     trained = load_latest(run).meta["env_steps"]
     if trained >= config.num_env_steps:
         return trained
-    again = resume(run, config.num_env_steps, config.num_threads, config.checkpoint_every, command)
-    return again.env_steps
+    names = ("num_env_steps", "num_threads", "checkpoint_every")
+    changes = {name: getattr(config, name) for name in names}
+    return resume(run, command=command, **changes).env_steps
 
 
 def _require_sound(run: Path) -> None:

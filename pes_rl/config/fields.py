@@ -90,6 +90,9 @@ class Config:
     policy: Annotated[PolicyKind, "policy architecture"] = "linear"
     hidden_sizes: Annotated[tuple[int, ...], _SIZES_HELP]
     activation: Annotated[Activation, f"activation of the {' and '.join(_ACTIVATED)}"] = "tanh"
+    init_from: Annotated[
+        str | None, "run or saved policy whose parameters and observation statistics are the start"
+    ] = None
     num_threads: Annotated[
         int | None,
         "threads of the physics, worker processes of the gymnasium engine, or devices of a JAX "
@@ -136,6 +139,20 @@ DERIVED = {
         f"{' '.join(map(str, kind.hidden_sizes))} for {name}" for name, kind in _SIZED.items()
     ),
 }
+
+
+# What a resumed run may change. None of it alters what a checkpoint holds: the learning rate scales
+# the optimiser's step outside of the optimiser, whose state knows no schedule.
+CHANGEABLE = (
+    "num_env_steps",
+    "learning_rate",
+    "learning_rate_schedule",
+    "schedule_env_steps",
+    "eval_every",
+    "eval_episodes",
+    "checkpoint_every",
+    "num_threads",
+)
 
 
 class Condition(NamedTuple):

@@ -68,10 +68,10 @@ def run(options: dict[str, Any], command: str) -> None:
     hooks = {name: options.pop(name) for name in _HOOKS if name in options}
     if "resume" in options:
         run = options.pop("resume")
-        parse_changes(options)  # mistakes are answered before anything heavy is imported
+        changes = parse_changes(options)
         from pes_rl.runs.run import resume
 
-        _start(partial(resume, run, command=command, **hooks, **options), place)
+        _start(partial(resume, run, command=command, **hooks, **changes), place)
         return
     run_dir, config_file = (options.pop(name, None) for name in ("run_dir", "config"))
     config = build_config(options, config_file and as_path(config_file))

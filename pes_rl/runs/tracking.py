@@ -46,7 +46,8 @@ def tracking(name: str | None, run: Path, config: Config) -> Iterator[Log]:
         try:
             number, log = opened.enter_context(TRACKERS[name][1](run, config, known.get(name)))
         except Exception as error:
-            raise UserError(f"{name} cannot track the run: {error}") from error
+            why = str(error).partition("\n")[0]
+            raise UserError(f"{name} cannot track the run: {why}") from error
         write_properties(run, trackers=known | {name: number})
         yield _thinned(name, log)
 

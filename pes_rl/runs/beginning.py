@@ -85,6 +85,9 @@ def check_fit(trainer: Trainer, saved: SavedPolicy) -> None:
     elif not _same_actions(trainer.action, saved.action):
         problem = "has other actions, or other bounds of them"
         fix = "name a policy of the same task"
+    elif not _same_mapping(trainer.action, saved.action):
+        problem = f"makes actions of outputs by {saved.action.mapping!r}"
+        fix = f"this run by {trainer.action.mapping!r}; it cannot be continued here"
     elif (saved.normalizer is not None) != config.normalize_observations:
         which, flag = ("with", "--") if saved.normalizer else ("without", "--no-")
         problem = f"was trained {which} statistics of observations"
@@ -120,11 +123,15 @@ def _same_inputs(trainer: Trainer, saved: SavedPolicy) -> bool:
 
 
 def _same_actions(one: ActionSpec, other: ActionSpec) -> bool:
-    """Whether an output means the same; engines round bounds to float32, as files do."""
-    if any(getattr(one, n) != getattr(other, n) for n in ("kind", "size", "start", "choices")):
-        return False
-    pairs = zip((*one.bounds, *_stretching(one)), (*other.bounds, *_stretching(other)), strict=True)
-    return all(np.array_equal(a, b) for a, b in pairs)
+    """Whether action spaces are the same; bounds are compared in float32, as files have them."""
+    names = ("kind", "size", "start", "choices")
+    alike = all(getattr(one, name) == getattr(other, name) for name in names)
+    return alike and np.array_equal(one.bounds, other.bounds)
+
+
+def _same_mapping(one: ActionSpec, other: ActionSpec) -> bool:
+    """Whether outputs become the same actions, which in [-1, 1] they do by either mapping."""
+    return np.array_equal(_stretching(one), _stretching(other))
 
 
 def _stretching(action: ActionSpec) -> tuple[np.ndarray, np.ndarray]:

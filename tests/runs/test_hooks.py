@@ -181,6 +181,11 @@ def test_policies_of_other_inputs_and_actions_are_refused(wholes):
     trainer.config = replace(CONFIG, init_from="nowhere")
     with pytest.raises(UserError, match="no policy to load: nowhere does not exist"):
         begin_from(trainer, ALONE)
+    trainer = HostTrainer(
+        build_config({"env": "InvertedPendulum", "init_from": "zoo/InvertedPendulum"})
+    )
+    with pytest.raises(UserError, match="of outputs by 'clip', this run by 'scale'"):
+        begin_from(trainer, ALONE)
 
 
 CHANGES = {"learning_rate": 0.5, "eval_every": 300, "eval_episodes": 2}

@@ -19,7 +19,10 @@ def train(
     *,
     run_dir: Place | None = None,
     config: Place | None = None,
+    init: Place | None = None,
     callback: Callback | None = None,
+    stop_at: float | str | None = None,
+    track: str | None = None,
     **overrides: Any,
 ) -> Run:
     """Train a policy on ``env`` and return the finished run.
@@ -29,28 +32,37 @@ def train(
         class or function that returns an environment; in place of the last one, that itself.
       run_dir: folder of the run; a new one below ``runs/`` if not given.
       config: YAML file between the preset and ``overrides``.
-      callback: called with every metrics row (a dict); the run stops, saved and to be resumed, once
-        it returns True.
+      init: a run or a saved policy whose parameters and observation statistics are the start.
+      callback: called with every metrics row (a dict), evaluations being those with the key
+        ``eval/episode_return``; the run stops, saved and to be resumed, once it returns True. If it
+        raises, what has been trained is saved first.
+      stop_at: a return, or ``"solved"`` for the task's threshold: the run stops, likewise, once an
+        evaluation of a policy reaches it and another one, of other episodes, does too.
+      track: ``"wandb"`` or ``"mlflow"``, to have the metrics there too.
       **overrides: fields of :class:`pes_rl.config.Config`, such as ``estimator="pes"``.
 
     Raises:
       pes_rl.errors.UserError: for anything that can be wrong with the arguments.
     """
     env = name_of(env, "environment")
+    if init is not None:
+        overrides["init_from"] = str(as_path(init))
     given = {"env": env, **overrides}
     built = build_config(given, as_path(config) if config is not None else None)
     from pes_rl.runs.run import train_from_config  # heavy: JAX and MuJoCo
 
-    command = _call("train", env, {"run_dir": run_dir, "config": config, **overrides})
-    return train_from_config(built, run_dir, command, callback=callback)
+    hooks = {"stop_at": stop_at, "track": track}
+    command = _call("train", env, {"run_dir": run_dir, "config": config, **hooks, **overrides})
+    return train_from_config(built, run_dir, command, callback=callback, **hooks)
 
 
 def resume(
     run: Place,
-    num_env_steps: Any = None,
-    num_threads: Any = None,
-    checkpoint_every: Any = None,
+    *,
     callback: Callback | None = None,
+    stop_at: float | str | None = None,
+    track: str | None = None,
+    **changes: Any,
 ) -> Run:
     """Continue or extend a run, bit for bit where the engine allows; return it once it has stopped.
 
@@ -58,24 +70,24 @@ def resume(
 
     Args:
       run: what `train` returned, or its folder.
-      num_env_steps: a new budget, at least what the run has trained already.
-      num_threads: physics threads from here on.
-      checkpoint_every: env steps between checkpoints from here on.
       callback: as in `train`.
+      stop_at: as in `train`; that of an earlier call is forgotten.
+      track: as in `train`; the tracker's run goes on too.
+      **changes: fields of :class:`pes_rl.config.Config` that are another from here on (None leaves
+        one as it is): ``num_env_steps``, at least what the run has trained already,
+        ``learning_rate``, ``learning_rate_schedule``, ``schedule_env_steps``, ``eval_every``,
+        ``eval_episodes``, ``checkpoint_every``, ``num_threads``.
 
     Raises:
       pes_rl.errors.UserError: ``run`` is no run, is in use, has lost its checkpoints, or its
-        ``config.yaml`` was edited.
+        ``config.yaml`` was edited; or another field was to change.
     """
     from pes_rl.runs import run as runs
 
-    changes = {
-        "num_env_steps": num_env_steps,
-        "num_threads": num_threads,
-        "checkpoint_every": checkpoint_every,
-    }
-    command = _call("resume", str(as_path(run)), changes)
-    return runs.resume(run, **changes, command=command, callback=callback)
+    changes = {name: value for name, value in changes.items() if value is not None}
+    hooks = {"stop_at": stop_at, "track": track}
+    command = _call("resume", str(as_path(run)), hooks | changes)
+    return runs.resume(run, callback=callback, command=command, **hooks, **changes)
 
 
 def _call(name: str, first: str, options: dict[str, Any]) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import runpy
+import sys
 from pathlib import Path
+
+import pytest
 
 import pes_rl
 from pes_rl.envs.jax_environment import check_environment
@@ -28,3 +32,45 @@ def test_an_environment_of_one_s_own_in_jax():
     rows = trainer.advance() + trainer.advance()
     assert -14 < rows[0]["train/segment_return"] < 0  # it hangs down
     assert rows[-1]["env_steps"] > 0 and not rows[-1]["train/invalid_particles"]
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch, capsys):
+    """Runs an example as it stands, in a folder of its own; what it printed, line by line."""
+
+    def run(name: str, *words: str) -> list[str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [name, *words])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out.splitlines()
+
+    return run
+
+
+def numbers(line: str) -> list[float]:
+    return [float(number) for number in re.findall(r"\d+", line)]
+
+
+def test_stopping_by_a_callback_and_going_on(script):
+    stopped, went_on = map(numbers, script("callback_stop.py"))
+    assert stopped[1] > 500 and went_on[0] >= stopped[0] + 5_000
+
+
+def test_stopping_when_solved(script):
+    first, second = map(numbers, script("stop_when_solved.py"))
+    assert first[1] >= 950 and second[0] >= 950
+
+
+def test_a_warm_start(script):
+    [line] = script("warm_start.py")
+    assert min(numbers(line)) >= 500
+
+
+def test_changing_the_learning_rate(script):
+    rates = [float(line.split()[-1]) for line in script("change_learning_rate.py")]
+    assert rates[0] == pytest.approx(10 * rates[-1])
+
+
+def test_a_search_that_prunes(script):
+    pytest.importorskip("optuna")
+    assert script("optuna_sweep.py", "2")[-1].startswith("best ")

@@ -128,7 +128,7 @@ def test_training_scores_what_breaks_down_as_nothing():
     policy = make_policy("linear", 3, 1, ())
     score = make_scorer(environment, policy, seed=0, episodes=8, horizon=20)
     norm = jax.tree.map(jnp.asarray, Affine.identity(3))
-    returns, lengths = score(jnp.zeros(policy.num_params), norm, jnp.uint32(0))
+    returns, lengths = score(jnp.zeros(policy.num_params), norm, jnp.uint32(0), jnp.uint32(0))
     broken = np.isnan(returns)
     assert 0 < broken.sum() < 8
     assert np.array_equal(lengths, np.where(broken, 3, 20))

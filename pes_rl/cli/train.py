@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pes_rl.cli.parsing import add_option
-from pes_rl.config import DERIVED, OPTIONS, Option, build_config
+from pes_rl.config import DERIVED, OPTIONS, Option, build_config, parse_changes
 from pes_rl.config.values import count, flag
 from pes_rl.errors import UserError
 from pes_rl.storage.files import as_path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HELP: str = "train a policy, or resume a run"
 
-_RESUMABLE = ("num_env_steps", "num_threads", "checkpoint_every")
+_HOOKS = ("stop_at", "track")
 _PLACE = ("coordinator", "num_processes", "process_id")
 _EXAMPLE = "localhost:12345"
 _PRECEDENCE = """\
@@ -39,6 +39,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--config", metavar="FILE", type=Path, help="YAML, e.g. a run's config.yaml"
     )
     parser.add_argument("--resume", metavar="RUN", type=Path, help="continue this run")
+    parser.add_argument(
+        "--stop-at",
+        metavar="RETURN",
+        help="stop once two evaluations of a policy reach it; 'solved' is the task's threshold",
+    )
+    parser.add_argument(
+        "--track", metavar="{wandb,mlflow}", help="send the metrics to this tracker too"
+    )
     for name, option in OPTIONS.items():
         add_option(parser, name, option, f"{option.help}{_default_text(name, option)}")
     group = parser.add_argument_group("several processes, each started with the same flags")
@@ -57,26 +65,19 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(options: dict[str, Any], command: str) -> None:
     """Train a new run, or continue one, in this process or together with others."""
     place = _place(options)
-    run_dir, config_file, resume = (options.pop(k, None) for k in ("run_dir", "config", "resume"))
-    if resume is None:
-        config = build_config(options, config_file and as_path(config_file))
-        from pes_rl.runs.run import train_from_config
+    hooks = {name: options.pop(name) for name in _HOOKS if name in options}
+    if "resume" in options:
+        run = options.pop("resume")
+        changes = parse_changes(options)
+        from pes_rl.runs.run import resume
 
-        _start(partial(train_from_config, config, run_dir, command), place)
+        _start(partial(resume, run, command=command, **hooks, **changes), place)
         return
-    refused = [name for name in options if name not in _RESUMABLE]
-    refused += [n for n, v in (("run_dir", run_dir), ("config", config_file)) if v is not None]
-    if refused:
-        allowed = ", ".join(flag(name) for name in _RESUMABLE)
-        raise UserError(
-            f"{flag(refused[0])} cannot change when resuming; "
-            f"remove it (beside --resume only {allowed} may be given)"
-        )
-    changes = {name: count(flag(name), text, least=1) for name, text in options.items()}
-    from pes_rl.runs.run import resume as resume_run
+    run_dir, config_file = (options.pop(name, None) for name in ("run_dir", "config"))
+    config = build_config(options, config_file and as_path(config_file))
+    from pes_rl.runs.run import train_from_config
 
-    changes = {name: changes.get(name) for name in _RESUMABLE}
-    _start(partial(resume_run, resume, **changes, command=command), place)
+    _start(partial(train_from_config, config, run_dir, command, **hooks), place)
 
 
 class _Work(Protocol):

@@ -16,7 +16,7 @@ from pes_rl.errors import UserError, suggest
 
 DEFAULT_ESTIMATORS = ("es", "truncated-es", "pes", "es-single")
 # Options that the comparison itself sets; every other one may be given for all runs alike.
-FIXED = ("env", "estimator", "seed", "num_env_steps", "num_threads")
+FIXED = ("env", "estimator", "seed", "num_env_steps", "num_threads", "init_from")
 # Saved this often, whatever the budget: what a kill costs is at most a tenth of a run.
 _CHECKPOINTS = 10
 _MOST_SEEDS = 1000

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pes_rl.config import Config
+from pes_rl.config import FREE, Config
 from pes_rl.console import say
 from pes_rl.errors import UserError
 from pes_rl.storage.files import plain, write_text_atomic
@@ -88,8 +88,8 @@ def _train_run(config: Config, run: Path, scored: Path, command: str) -> int:
     trained = load_latest(run).meta["env_steps"]
     if trained >= config.num_env_steps:
         return trained
-    again = resume(run, config.num_env_steps, config.num_threads, config.checkpoint_every, command)
-    return again.env_steps
+    changes = {name: getattr(config, name) for name in FREE}
+    return resume(run, command=command, **changes).env_steps
 
 
 def _require_sound(run: Path) -> None:

@@ -12,9 +12,11 @@ from pes_rl.config.build import (
     save_config,
     with_neutral,
 )
+from pes_rl.config.changes import change, parse_changes
 from pes_rl.config.checks import validate
 from pes_rl.config.fields import (
     APPLIES,
+    CHANGEABLE,
     DERIVED,
     ESTIMATOR_NAMES,
     FREE,
@@ -27,6 +29,7 @@ from pes_rl.config.fields import (
 
 __all__ = [
     "APPLIES",
+    "CHANGEABLE",
     "DERIVED",
     "ESTIMATOR_NAMES",
     "FREE",
@@ -36,7 +39,9 @@ __all__ = [
     "Config",
     "Option",
     "build_config",
+    "change",
     "load_config",
+    "parse_changes",
     "parse_fields",
     "save_config",
     "validate",

@@ -13,7 +13,10 @@ from pes_rl.config.values import is_literal, is_null, parse_value, read_yaml, re
 from pes_rl.envs.registry import Environment, default_backend, resolve
 from pes_rl.errors import UserError, shown, suggest
 from pes_rl.policies import KINDS
-from pes_rl.storage.files import write_text_atomic
+from pes_rl.storage.files import as_path, write_text_atomic
+
+# Fields that came later than run folders that can still be resumed, as they were there.
+_YOUNGER = {"init_from": None, "keep_checkpoints": 2, "log_every": 2000}
 
 
 def build_config(overrides: Mapping[str, Any], config_file: Path | None = None) -> Config:
@@ -71,8 +74,7 @@ def with_neutral(values: Mapping[str, Any]) -> dict[str, Any]:
         for name, condition in APPLIES.items()
         if values.get(condition.switch) not in condition.allowed
     }
-    younger = {name: OPTIONS[name].default for name in ("keep_checkpoints", "log_every")}
-    return younger | meaningless | dict(values)
+    return _YOUNGER | meaningless | dict(values)
 
 
 def parse_fields(values: Mapping[str, Any], source: str = "") -> dict[str, Any]:
@@ -182,4 +184,12 @@ def _complete(given: dict[str, Any], environment: Environment) -> Config:
         segment = values["segment_length"]
         values["noise_period"] = max(1, min(4, horizon // segment)) * segment
     values.setdefault("hidden_sizes", KINDS[values["policy"]].hidden_sizes)
+    if values["init_from"] is not None:
+        values["init_from"] = _placed(values["init_from"])
     return Config(**values)
+
+
+def _placed(text: str) -> str:
+    """A path that is there as an absolute one; ``zoo/NAME`` stays, and what cannot be found."""
+    path = as_path(text)
+    return str(path.absolute()) if path.exists() else text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from pes_rl.config.fields import APPLIES, OPTIONS, Config
 from pes_rl.envs.registry import check_backend
@@ -30,23 +31,26 @@ def validate(config: Config) -> None:
         )
 
 
+def check_range(name: str, value: Any) -> None:
+    """Raise ``UserError`` where a number is none that the field may be, whatever the others are."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    zero, default = name in _MAY_BE_ZERO, OPTIONS[name].default
+    in_range = value > 0 or (zero and value == 0) or name == "reward_shift"
+    if not (in_range and math.isfinite(value)):
+        fix = f"; try {default}" if isinstance(default, int | float) else ""
+        kind = "0 or more" if zero else "positive"
+        kind = "a number" if name == "reward_shift" else kind
+        raise UserError(f"{name} must be finite and {kind}, not {value}{fix}")
+    if value > _MOST.get(name, math.inf):
+        raise UserError(f"{name} must be at most {_MOST[name]}, not {value}")
+
+
 def _check_ranges(config: Config) -> None:
-    for name, option in OPTIONS.items():
-        value = getattr(config, name)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            continue
-        zero = name in _MAY_BE_ZERO
-        in_range = value > 0 or (zero and value == 0) or name == "reward_shift"
-        if not (in_range and math.isfinite(value)):
-            fix = f"; try {option.default}" if isinstance(option.default, int | float) else ""
-            kind = "0 or more" if zero else "positive"
-            kind = "a number" if name == "reward_shift" else kind
-            raise UserError(f"{name} must be finite and {kind}, not {value}{fix}")
+    for name in OPTIONS:
+        check_range(name, getattr(config, name))
     if config.keep_checkpoints < 2:
         raise UserError("keep_checkpoints must be at least 2, for the newest may be damaged, not 1")
-    for name, most in _MOST.items():
-        if (getattr(config, name) or 0) > most:
-            raise UserError(f"{name} must be at most {most}, not {getattr(config, name)}")
     if config.seed >= 2**32:
         raise UserError(f"seed must be below 2**32, not {config.seed}")
     if config.momentum >= 1:

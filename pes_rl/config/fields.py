@@ -91,6 +91,9 @@ class Config:
     policy: Annotated[PolicyKind, "policy architecture"] = "linear"
     hidden_sizes: Annotated[tuple[int, ...], _SIZES_HELP]
     activation: Annotated[Activation, f"activation of the {' and '.join(_ACTIVATED)}"] = "tanh"
+    init_from: Annotated[
+        str | None, "run or saved policy whose parameters and observation statistics are the start"
+    ] = None
     num_threads: Annotated[
         int | None,
         "threads of the physics, worker processes of the gymnasium engine, or devices of a JAX "
@@ -131,9 +134,6 @@ class Config:
         return self.environment.horizon or self.horizon
 
 
-# What may change in the midst of a run, which computes the same nevertheless.
-FREE = ("num_env_steps", "num_threads", "checkpoint_every", "keep_checkpoints", "log_every")
-
 # What the fields that depend on others default to, in words for --help.
 DERIVED = {
     "engine": "brax for brax/ names, mujoco where it has the task, else gymnasium or jax",
@@ -146,6 +146,21 @@ DERIVED = {
         f"{' '.join(map(str, kind.hidden_sizes))} for {name}" for name, kind in _SIZED.items()
     ),
 }
+
+
+# What no update depends on.
+FREE = ("num_env_steps", "num_threads", "checkpoint_every", "keep_checkpoints", "log_every")
+
+# What a resumed run may change. None of it alters what a checkpoint holds: the learning rate scales
+# the optimiser's step outside of the optimiser, whose state knows no schedule.
+CHANGEABLE = (
+    *FREE,
+    "learning_rate",
+    "learning_rate_schedule",
+    "schedule_env_steps",
+    "eval_every",
+    "eval_episodes",
+)
 
 
 class Condition(NamedTuple):

@@ -18,19 +18,20 @@ Array = jax.Array
 
 def make_scorer(
     environment: JaxEnvironment, policy: Policy, seed: int, episodes: int, horizon: int
-) -> Callable[[Array, Affine, Array], tuple[Array, Array]]:
-    """``(theta [P], affine, update) -> (returns [E], lengths [E])`` of E full episodes.
+) -> Callable[[Array, Affine, Array, Array], tuple[Array, Array]]:
+    """``(theta [P], affine, update, first) -> (returns [E], lengths [E])`` of E full episodes.
 
-    Start states are keyed by the seed, the update that is scored and the episode. The policy
-    computes in theta's precision, as it will once saved, and every episode stops at its end, at
-    ``horizon`` env steps, or at the step at which the simulation broke down, whose return is NaN.
+    Start states are keyed by the seed, the update that is scored and the number of the episode,
+    which for the first one is ``first``. The policy computes in theta's precision, as it will once
+    saved, and every episode stops at its end, at ``horizon`` env steps, or at the step at which the
+    simulation broke down, whose return is NaN.
     """
     base = jax.random.fold_in(jax.random.key(seed), streams.EVALUATION)
     step = make_step(environment, policy, environment.action)
 
-    def score(theta: Array, norm: Affine, update: Array) -> tuple[Array, Array]:
+    def score(theta: Array, norm: Affine, update: Array, first: Array) -> tuple[Array, Array]:
         weights = policy.unpack(theta)
-        numbers = jnp.arange(episodes)
+        numbers = first + jnp.arange(episodes, dtype=jnp.uint32)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(base, update), numbers)
 
         def unfinished(loop: tuple[Episodes, Array]) -> Array:

@@ -7,7 +7,7 @@ two. A saved policy keeps a `pes_rl.policies.Normalizer` in float64.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -76,6 +76,15 @@ class Statistics(NamedTuple):
         scale = 1 / jnp.sqrt(jnp.maximum(self.variance, VARIANCE_FLOOR))
         bound = jnp.asarray(BOUND, self.mean.dtype)
         return Affine(jnp.where(known, self.mean, 0), jnp.where(known, scale, 1), bound)
+
+    @classmethod
+    def of(cls, normalizer: Normalizer) -> Statistics:
+        """What `to_normalizer` made a normaliser of, as NumPy arrays."""
+        high, low = divmod(normalizer.total, 2**32)
+        total: Any = Count(*np.array([high, low], np.uint32))
+        mean: Any = normalizer.mean
+        variance: Any = normalizer.m2 / max(normalizer.total, 1)
+        return cls(total, mean, variance)
 
     def to_normalizer(self) -> Normalizer:
         """The same statistics as the host keeps them."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pes_rl.config import Config, load_config, save_config, validate
+from pes_rl.config import FREE, Config, change, load_config, save_config
 from pes_rl.console import warn
 from pes_rl.errors import UserError
 from pes_rl.storage.checkpoint import Checkpoint, has_checkpoint, load_latest
@@ -19,9 +19,11 @@ from pes_rl.storage.run_folder import (
     LAST_POLICY,
     METRICS,
     clear_leftovers,
+    read_properties,
     read_versions,
     versions,
     write_exact_resume,
+    write_properties,
     write_provenance,
 )
 from pes_rl.training.protocol import Trainer
@@ -29,19 +31,18 @@ from pes_rl.training.protocol import Trainer
 _SHOWN = 60  # characters of a value in a message
 
 
-def open_run(path: Path, changes: Mapping[str, int | None]) -> tuple[Config, Checkpoint | None]:
-    """The configuration with the ``changes`` that are not None, and the newest checkpoint if any.
+def open_run(path: Path, changes: Mapping[str, Any]) -> tuple[Config, Checkpoint | None]:
+    """The configuration with the ``changes``, and the newest checkpoint if any.
 
     There is none where a run was killed before its first one, so before its first update.
     Raises UserError where checkpoints were lost, or another configuration made them.
     """
     written = _load_config(path)
-    config = replace(written, **{name: v for name, v in changes.items() if v is not None})
-    validate(config)
+    config = change(written, changes)
     if not has_checkpoint(path) and not _has_results(path):
         return config, None
     checkpoint = load_latest(path)
-    _refuse_edits(path, written, checkpoint, changes.keys())
+    _refuse_edits(path, written, checkpoint)
     trained, budget = checkpoint.meta["env_steps"], changes.get("num_env_steps")
     if budget is not None and budget < trained:
         raise UserError(
@@ -67,9 +68,10 @@ def note_opened(
     elif not trainer.exact_resume:
         warn("this engine cannot restore its environments; every pair starts a new episode")
     if changed is not None:
+        _record_changes(path, trainer.env_steps, changed)
         save_config(changed, path / CONFIG)
-    for change in write_provenance(path, command):
-        warn(f"version changed since the run began: {change}")
+    for version in write_provenance(path, command):
+        warn(f"version changed since the run began: {version}")
     saved = checkpoint.meta.get("num_shares") if checkpoint else None
     if saved not in (None, trainer.num_shares):
         warn(
@@ -90,19 +92,29 @@ def _has_results(path: Path) -> bool:
     return rows or any(os.path.lexists(path / name) for name in (BEST_POLICY, LAST_POLICY))
 
 
-def _refuse_edits(
-    path: Path, written: Config, checkpoint: Checkpoint, changeable: Collection[str]
-) -> None:
+def _record_changes(path: Path, env_steps: int, changed: Config) -> None:
+    """Add to the run's history what ``changed`` has other than its ``config.yaml``."""
+    before, after = (asdict(config) for config in (_load_config(path), changed))
+    differing = {name: [before[name], after[name]] for name in after if after[name] != before[name]}
+    if differing:
+        changes = read_properties(path).get("changes", [])
+        write_properties(path, changes=[*changes, {"env_steps": env_steps, **differing}])
+
+
+def _refuse_edits(path: Path, written: Config, checkpoint: Checkpoint) -> None:
     """Raise UserError if ``config.yaml`` is not what the checkpoint was trained with.
 
-    Checkpoints of earlier versions do not say what they were trained with.
+    It may be ahead of it by what was changed when the run was resumed from there. Checkpoints of
+    earlier versions do not say what they were trained with.
     """
-    trained = checkpoint.meta.get("config", {})
+    trained, recorded = checkpoint.meta.get("config", {}), {}
+    for changes in read_properties(path).get("changes", []):
+        recorded |= changes
     for name, value in asdict(written).items():
-        if name in changeable or name not in trained:
+        if name in FREE or name not in trained:
             continue
         now, then = (json.dumps(x, sort_keys=True) for x in (value, trained[name]))
-        if now != then:
+        if now != then and value != recorded.get(name, [value, None])[1]:
             raise UserError(
                 f"{path / CONFIG} was edited: {name} is {_short(now)}, but the run was trained "
                 f"with {_short(then)}; put that back, or start a new run with --config"

@@ -33,7 +33,7 @@ class Recorder:
     Attributes:
       best: highest evaluation so far, -inf before the first sound one.
       last: newest evaluation, NaN before the first, and where an episode broke down.
-      finished: whether the callback wants the run to stop.
+      finished: whether the run is to stop, by its callback or its goal.
     """
 
     def __init__(
@@ -43,6 +43,8 @@ class Recorder:
         processes: Processes,
         checkpoint: Checkpoint | None = None,
         callback: Callback | None = None,
+        goal: float = math.inf,
+        log: Callable[[dict[str, Any]], None] = lambda row: None,
     ):
         """A recorder of the run in ``path``.
 
@@ -52,9 +54,12 @@ class Recorder:
           processes: those that take part in gathering what is saved.
           checkpoint: what the run continues from, None for a new one.
           callback: called with every metrics row; the run stops if it returns True.
+          goal: return at which the run stops, once two evaluations of a policy reach it.
+          log: is given the rows that are kept too.
         """
         self.trainer, self.path, self.config = trainer, path, trainer.config
         self._processes, self._callback, self.finished = processes, callback, False
+        self._goal, self._log = goal, log
         meta = checkpoint.meta if checkpoint else {}
         self.best = meta.get("best_return", -math.inf)
         self.last = meta.get("last_return", math.nan)
@@ -107,6 +112,8 @@ class Recorder:
             if self.last > self.best:  # never where it is NaN
                 self.best = self.last
                 self._save_policy(BEST_POLICY)
+            if self.last >= self._goal:
+                rows[-1]["eval/confirmed_return"] = self._confirm(len(result.returns))
         rows[-1] |= {
             EVALUATED: self.last,
             "eval/episode_return_std": result.std,
@@ -121,6 +128,18 @@ class Recorder:
                 f"after {self.trainer.env_steps} env steps; an evaluation with such an episode has "
                 "no return and is never the best"
             )
+
+    def _confirm(self, episodes: int) -> float:
+        """Mean return of other episodes than the ``episodes`` that have reached the goal."""
+        confirmed = self.trainer.evaluate(first=episodes).mean
+        reached = confirmed >= self._goal
+        self.finished |= reached
+        self.note(
+            f"the return {self.last:.6g} after {self.trainer.env_steps} env steps reaches "
+            f"{self._goal:g}, that of other episodes, {confirmed:.6g}, "
+            f"{'does too: the run stops' if reached else 'does not'}"
+        )
+        return confirmed
 
     def write(self, rows: list[dict[str, Any]]) -> None:
         """Append the rows to the metrics, show where the run is, and tell the callback."""
@@ -139,6 +158,7 @@ class Recorder:
             whole.append(head | {"wall_time_s": self._wall_time()} | row | speeds)
             if row["env_steps"] // every > before // every or EVALUATED in row:
                 self._metrics.write(whole[-1])
+                self._log(whole[-1])
             before = row["env_steps"]
             self._health.count(row)
         self._row_time, self._paused, self._row_steps = now, 0.0, self.trainer.env_steps

@@ -8,13 +8,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pes_rl.config import Config, save_config
-from pes_rl.config.values import count
+from pes_rl.config import Config, parse_changes, save_config
+from pes_rl.console import say
 from pes_rl.errors import UserError
+from pes_rl.runs.beginning import begin_from
+from pes_rl.runs.goal import goal_return
 from pes_rl.runs.loop import MakeTrainer, Silent, train
 from pes_rl.runs.opening import config_from, note_opened, open_run
 from pes_rl.runs.recorder import Callback, Recorder
 from pes_rl.runs.signals import leave_if, stop_signals
+from pes_rl.runs.tracking import require_tracker, tracking
 from pes_rl.runtime import training_math
 from pes_rl.storage.checkpoint import Checkpoint, unflatten
 from pes_rl.storage.files import Place, as_path
@@ -28,7 +31,7 @@ from pes_rl.storage.run_folder import (
     is_run,
     lock_run,
     require_run,
-    write_exact_resume,
+    write_properties,
     write_provenance,
 )
 from pes_rl.storage.saved_policy import SavedPolicy
@@ -62,12 +65,30 @@ class Run(NamedTuple):
         return read_metrics(self.path)
 
 
+class Hooks(NamedTuple):
+    """What goes on beside a run, and is no part of its results.
+
+    Attributes:
+      callback: called with every metrics row in the first process; the run stops, saved and to be
+        resumed, once it returns True.
+      stop_at: a return, or ``"solved"`` for the task's threshold: the run stops likewise once an
+        evaluation reaches it and another one, of other episodes, does too.
+      track: the experiment tracker that is sent what TensorBoard is.
+    """
+
+    callback: Callback | None = None
+    stop_at: float | str | None = None
+    track: str | None = None
+
+
 def train_from_config(
     config: Config,
     run_dir: Place | None,
     command: str,
     processes: Processes = ALONE,
     callback: Callback | None = None,
+    stop_at: Any = None,
+    track: str | None = None,
     make: MakeTrainer = make_trainer,
 ) -> Run:
     """Start a new run in ``run_dir`` (default: a new folder below ``runs/``) and train it.
@@ -79,8 +100,9 @@ def train_from_config(
       run_dir: a folder that is new or empty.
       command: how the run was asked for.
       processes: those of this run.
-      callback: called with every metrics row in the first process; the run stops, saved and to be
-        resumed, once it returns True.
+      callback: see `Hooks`, as for ``stop_at`` and ``track``.
+      stop_at: see there.
+      track: see there.
       make: makes the trainer.
 
     Raises:
@@ -92,9 +114,11 @@ def train_from_config(
     """
     # Now, for an environment may change the working directory.
     runs, given = Path("runs").absolute(), None if run_dir is None else as_path(run_dir).absolute()
+    hooks = _checked(Hooks(callback, stop_at, track), config, processes)
     with stop_signals() as stop, training_math(), contextlib.ExitStack() as held:
         trainer = make(config, processes)
         held.callback(trainer.close)
+        source = begin_from(trainer, processes) if config.init_from else None
         if processes.agreed(stop):
             leave_if(stop)
 
@@ -107,40 +131,40 @@ def train_from_config(
             clear_leftovers(path)
             save_config(config, path / CONFIG)
             write_provenance(path, command)
-            write_exact_resume(path, trainer.exact_resume)
+            properties = {"exact_resume": trainer.exact_resume}
+            write_properties(path, **properties | ({"init_from": source} if source else {}))
             return str(path)
 
         path = Path(processes.decide(create))
         if processes.index > 0:
             return _follow(trainer, path, processes, stop, None)
-        return _train(trainer, path, None, processes, stop, callback)
+        if source:
+            say(f"{path}: begins with {source['path']}, whose return is {source['episode_return']}")
+        return _train(trainer, path, None, processes, stop, hooks)
 
 
 def resume(
     run: Place,
-    num_env_steps: int | None = None,
-    num_threads: int | None = None,
-    checkpoint_every: int | None = None,
+    *,
     command: str = "",
     processes: Processes = ALONE,
     callback: Callback | None = None,
+    stop_at: Any = None,
+    track: str | None = None,
     make: MakeTrainer = make_trainer,
+    **changes: Any,
 ) -> Run:
     """Continue a run from its newest intact checkpoint, bit for bit where the engine allows.
 
-    One that was killed before its first checkpoint starts from its configuration.
+    One that was killed before its first checkpoint starts from its configuration. ``changes`` are
+    new values of the fields in `pes_rl.config.CHANGEABLE`, from here on.
 
     Raises:
       UserError: ``run`` is no run, is in use, has lost its checkpoints, was made by an incompatible
-        version, or its configuration was edited.
+        version, or its configuration was edited; a change is none that can be made.
       UserError, KeyboardInterrupt, SystemExit, Exception: as in `train_from_config`.
     """
-    changes = {
-        "num_env_steps": num_env_steps,
-        "num_threads": num_threads,
-        "checkpoint_every": checkpoint_every,
-    }
-    given = {n: v if v is None else count(n, v, least=1) for n, v in changes.items()}
+    given = parse_changes(changes)
     found: list[Checkpoint | None] = []  # by the first process
     with stop_signals() as stop, training_math(), contextlib.ExitStack() as held:
 
@@ -153,17 +177,25 @@ def resume(
 
         told = processes.decide(find)
         path, config, saved = Path(told["path"]), config_from(told["config"]), told["saved"]
+        hooks = _checked(Hooks(callback, stop_at, track), config, processes)
         trainer = make(config, processes)
         held.callback(trainer.close)
         checkpoint = found[0] if found else None
         if saved:
             arrays = processes.share(checkpoint.arrays if checkpoint else None)
             trainer.restore(unflatten(trainer.state(), arrays))
+        elif config.init_from:
+            begin_from(trainer, processes, path)
         if processes.index > 0:
             return _follow(trainer, path, processes, stop, trainer.updates if saved else None)
-        changed = None if set(given.values()) == {None} else config
-        note_opened(path, changed, command, trainer, checkpoint)
-        return _train(trainer, path, checkpoint, processes, stop, callback)
+        note_opened(path, config if given else None, command, trainer, checkpoint)
+        return _train(trainer, path, checkpoint, processes, stop, hooks)
+
+
+def _checked(hooks: Hooks, config: Config, processes: Processes) -> Hooks:
+    """``hooks`` with ``stop_at`` as a return; UserError if that or the tracker is none."""
+    processes.decide(lambda: require_tracker(hooks.track))
+    return hooks._replace(stop_at=goal_return(config, hooks.stop_at))
 
 
 def _train(
@@ -172,10 +204,14 @@ def _train(
     checkpoint: Checkpoint | None,
     processes: Processes,
     stop: list[int],
-    callback: Callback | None,
+    hooks: Hooks,
 ) -> Run:
     """The first process's share, which is all of it where there is just one."""
-    with Recorder(trainer, path, processes, checkpoint, callback) as recorder:
+    with contextlib.ExitStack() as opened:
+        log = opened.enter_context(tracking(hooks.track, path, trainer.config))
+        goal: Any = hooks.stop_at
+        recorder = Recorder(trainer, path, processes, checkpoint, hooks.callback, goal, log)
+        opened.enter_context(recorder)
         train(trainer, recorder, processes, stop)
         if not stop:
             recorder.conclude()

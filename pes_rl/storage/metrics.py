@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from pes_rl.console import warn
 from pes_rl.errors import UserError
 from pes_rl.storage.files import plain, write_bytes_atomic
-from pes_rl.storage.run_folder import EVENTS, METRICS
+from pes_rl.storage.run_folder import METRICS
 
 EVALUATED = "eval/episode_return"
 _REQUIRED = ("env_steps", "update", "wall_time_s")
@@ -114,22 +114,28 @@ class MetricsWriter:
 class _Events:
     """One TensorBoard event per row.
 
-    tensorboardX's SummaryWriter spends 1.6 ms on a row of twelve scalars and needs a thread and a
-    queue; its event file underneath takes all of them in one event for a twentieth of that. What
-    has not filled the file's buffer (some twenty rows) reaches it at ``flush``, which waits for the
-    disk.
+    tensorboardX's SummaryWriter spends 1.6 ms on a row of twelve scalars; the event file underneath
+    takes all of them in one event for a twentieth of that. What has not filled the file's buffer
+    (some twenty rows) reaches it at ``flush``, which waits for the disk.
+
+    The file is opened by ``tensorboardX.writer.EventFileWriter``, looked up now: that is the name
+    which W&B replaces (``sync_tensorboard=True``) to learn of folders with events. Its queue stays
+    empty, for a flush would not wait for what is in it.
     """
 
     def __init__(
         self, run_dir: Path, kept: _Kept | None, hyperparameters: Mapping[str, Any]
     ) -> None:
-        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX import writer
 
         event_pb2 = import_module("tensorboardX.proto.event_pb2")
         self._event = event_pb2.Event
         self._summary = import_module("tensorboardX.proto.summary_pb2").Summary
         # The file name has whole seconds only: a quick resume would overwrite the first file.
-        self._writer: Any = EventsWriter(str(run_dir / EVENTS), f".{time.time_ns()}")
+        self._opened: Any = writer.EventFileWriter(
+            str(run_dir), filename_suffix=f".{time.time_ns()}"
+        )
+        self._writer: Any = self._opened._ev_writer
         self._best = kept.best if kept else None
         if kept is not None:
             start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
@@ -157,9 +163,7 @@ class _Events:
         self._writer.flush()
 
     def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        self._opened.close()
 
 
 def _session_start(hyperparameters: Mapping[str, Any]) -> Any:

@@ -115,7 +115,7 @@ def load_policy(path: Place) -> SavedPolicy:
     Raises UserError when there is none, or it is damaged, or made by a newer pes-rl, or does not
     describe a policy that can act.
     """
-    file = _find(as_path(path))
+    file = find_policy(path)
     text, arrays = _read(file)
     try:
         return _build(file, json.loads(text, parse_constant=_refuse), arrays)
@@ -160,7 +160,9 @@ def _build(file: Path, about: Any, arrays: dict[str, np.ndarray]) -> SavedPolicy
     )
 
 
-def _find(path: Path) -> Path:
+def find_policy(place: Place) -> Path:
+    """The file that `load_policy` reads; UserError if there is none."""
+    path = as_path(place)
     if os.path.isfile(path):
         if path.suffix == ".safetensors":
             return path

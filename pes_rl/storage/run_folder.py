@@ -21,7 +21,7 @@ from pes_rl.errors import UserError, suggest
 from pes_rl.storage.files import read_json, write_bytes_atomic, write_text_atomic
 
 CONFIG, COMMAND, VERSIONS = "config.yaml", "command.txt", "versions.json"
-METRICS, EVENTS, CHECKPOINTS = "metrics.jsonl", "events", "checkpoints"
+METRICS, CHECKPOINTS = "metrics.jsonl", "checkpoints"
 BEST_POLICY, LAST_POLICY = "policy/best", "policy/last"
 _PROPERTIES, _LOCK = "run.json", ".lock"
 _ATOMIC = (CONFIG, COMMAND, VERSIONS, METRICS, _PROPERTIES, "policy.safetensors", "policy.json")
@@ -208,11 +208,28 @@ def read_versions(run_dir: Path) -> dict[str, Any]:
     return read_json(run_dir / VERSIONS) or {}
 
 
+def write_properties(run_dir: Path, **properties: Any) -> None:
+    """Record what is known of the run, as JSON; what was recorded by other names stays."""
+    recorded = read_properties(run_dir) | properties
+    write_text_atomic(run_dir / _PROPERTIES, json.dumps(recorded) + "\n")
+
+
+def read_properties(run_dir: Path) -> dict[str, Any]:
+    """What `write_properties` recorded; empty for a run that says nothing.
+
+    ``exact_resume``: whether the run, once interrupted, can be continued bit for bit.
+    ``init_from``: the policy that it began with. ``changes``: what was changed when it was resumed,
+    oldest first, each with ``env_steps`` and, by the fields' names, ``[before, after]``.
+    ``trackers``: its ids in experiment trackers, by their names.
+    """
+    return read_json(run_dir / _PROPERTIES) or {}
+
+
 def write_exact_resume(run_dir: Path, exact: bool) -> None:
     """Record whether the run, once interrupted, can be continued bit for bit."""
-    write_text_atomic(run_dir / _PROPERTIES, json.dumps({"exact_resume": exact}) + "\n")
+    write_properties(run_dir, exact_resume=exact)
 
 
 def read_exact_resume(run_dir: Path) -> bool:
     """What `write_exact_resume` recorded; True for a run that does not say."""
-    return (read_json(run_dir / _PROPERTIES) or {}).get("exact_resume") is not False
+    return read_properties(run_dir).get("exact_resume") is not False

@@ -228,8 +228,8 @@ class DeviceTrainer:
         self.updates += 1
         return {"env_steps": self.env_steps, "update": self.updates, **row.metrics()}
 
-    def evaluate(self) -> Evaluation:
-        """Score the unperturbed policy on fresh episodes, seeded by the update they follow."""
+    def evaluate(self, first: int = 0) -> Evaluation:
+        """Score the unperturbed policy on fresh episodes, seeded by the update and their number."""
         if self._score is None:
             self._score = make_scorer(
                 self.environment,
@@ -243,7 +243,7 @@ class DeviceTrainer:
             (self.device_state.train.average, self.device_state.train.statistics)
         )
         norm = jax.tree.map(jnp.asarray, affine(self.config, statistics))
-        returns, lengths = self._score(theta, norm, np.uint32(self.updates))
+        returns, lengths = self._score(theta, norm, np.uint32(self.updates), np.uint32(first))
         return Evaluation(np.asarray(returns, np.float64), np.asarray(lengths))
 
     def state(self) -> TrainerState:

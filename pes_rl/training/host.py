@@ -122,10 +122,10 @@ class HostTrainer:
         self.updates += 1
         return [{"env_steps": self.env_steps, "update": self.updates, **row.metrics()}]
 
-    def evaluate(self) -> Evaluation:
-        """Score the unperturbed policy on fresh episodes, seeded by the update they follow."""
+    def evaluate(self, first: int = 0) -> Evaluation:
+        """Score the unperturbed policy on fresh episodes, seeded by the update and their number."""
         rngs = [
-            episode_rng(self.config.seed, streams.EVALUATION, i, self.updates)
+            episode_rng(self.config.seed, streams.EVALUATION, first + i, self.updates)
             for i in range(self.config.eval_episodes)
         ]
         norm = Affine(*self._programs.local(self._asked).norm)

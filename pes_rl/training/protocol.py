@@ -108,8 +108,11 @@ class Trainer(Protocol):
         """
         ...
 
-    def evaluate(self) -> Evaluation:
-        """Score the unperturbed policy on fresh episodes, seeded by the update they follow."""
+    def evaluate(self, first: int = 0) -> Evaluation:
+        """Score the unperturbed policy on fresh episodes, seeded by the update they follow.
+
+        They are numbered from ``first`` on; those of other numbers are other episodes.
+        """
         ...
 
     def state(self) -> TrainerState:

@@ -35,7 +35,7 @@ def calls(monkeypatch, tmp_path):
         return result | options
 
     trainer = types.ModuleType("pes_rl.runs.run")
-    vars(trainer)["train_from_config"] = lambda *args, callback=None: seen.append(args)
+    vars(trainer)["train_from_config"] = lambda *args, **hooks: seen.append(args)
     vars(trainer)["resume"] = lambda *args, **options: seen.append((*args, options))
     evaluation = types.ModuleType("pes_rl.evaluation")
     vars(evaluation)["evaluate"] = evaluate
@@ -69,9 +69,8 @@ def test_flags_win_over_the_file(calls, tmp_path):
 
 def test_resume(calls):
     assert cli.main(["train", "--resume", "runs/a", "--num-env-steps", "3e6"]) == 0
-    changes = {"num_env_steps": 3_000_000, "num_threads": None, "checkpoint_every": None}
     command = "pes-rl train --resume runs/a --num-env-steps 3e6"
-    assert calls == [(Path("runs/a"), {**changes, "command": command})]
+    assert calls == [(Path("runs/a"), {"num_env_steps": 3_000_000, "command": command})]
 
 
 def test_evaluate(calls, capsys):
@@ -134,11 +133,11 @@ def test_help_and_version(capsys):
         ("train --env Humanoid Swimmer", "unexpected argument 'Swimmer'"),
         ("train --env Humanoid --config missing.yaml", "missing.yaml"),
         ("train --resume run --seed 3", "--seed cannot change"),
-        ("train --resume run --eval-every 3", "--eval-every cannot change"),
+        ("train --resume run --perturb-std 3", "--perturb-std cannot change"),
         ("train --resume run --run-dir other", "--run-dir cannot change"),
         ("train --resume run --config f.yaml", "--config cannot change"),
-        ("train --resume run --num-env-steps -3", "--num-env-steps must be at least 1"),
-        ("train --resume run --num-threads two", "--num-threads must be a whole number"),
+        ("train --resume run --num-env-steps -3", "num_env_steps must be finite and positive"),
+        ("train --resume run --num-threads two", "num_threads must be a whole number"),
         ("evaluate", "RUN"),
         ("evaluate run --episodes 0", "--episodes must be at least 1"),
         ("evaluate run --seed 1.5", "--seed must be a whole number"),

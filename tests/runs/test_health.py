@@ -92,7 +92,7 @@ def test_on_devices_the_return_of_a_broken_episode_is_nan():
     policy = make_policy("linear", 3, 1, (), "tanh")
     both = [
         make_scorer(environment, policy, 0, 16, 2)(
-            jnp.zeros(policy.num_params), Affine.identity(3), jnp.uint32(1)
+            jnp.zeros(policy.num_params), Affine.identity(3), jnp.uint32(1), jnp.uint32(0)
         )
         for environment in (plain, plain._replace(step=step))
     ]

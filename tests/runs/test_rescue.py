@@ -117,7 +117,7 @@ def test_a_run_stays_where_it_was_begun_and_goes_wherever_a_path_does(tmp_path, 
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stderr", None)
             run = train_from_config(CONFIG, place, "test", make=make)
-            assert resume(run, CONFIG.num_env_steps + 200, make=make).path == run.path
+            assert resume(run, num_env_steps=CONFIG.num_env_steps + 200, make=make).path == run.path
         assert run.path.is_relative_to(tmp_path / (place or "runs"))
         assert load_policy(run).path == run.path / "policy" / "best"
         monkeypatch.chdir(tmp_path)

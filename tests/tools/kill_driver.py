@@ -30,7 +30,7 @@ from pes_rl.storage.policy import load_policy
 from pes_rl.storage.run_folder import is_run, versions
 
 # Before there is anything to count: what a child imports is no operation of a run.
-for name in ("filelock", "safetensors.numpy", "tensorboardX.event_file_writer", "yaml"):
+for name in ("filelock", "safetensors.numpy", "tensorboardX.writer", "yaml"):
     importlib.import_module(name)
 
 CONFIG = build_config({"env": "InvertedPendulum", "policy": "linear", "seed": 7})

@@ -171,6 +171,30 @@ def test_two_processes_of_a_host_engine_make_the_same_bits_as_one(tmp_path, caps
     assert rows(tmp_path / "run1") == rows(tmp_path / "run2")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["mujoco", "jax"])
+def test_two_processes_stop_at_a_return_change_their_rate_and_begin_from_a_policy(engine, tmp_path):
+    run, work, flags = tmp_path / "run", tmp_path / "work", f"{ENGINES[engine]} --shaping none"
+    launch(2, f"{flags} --num-env-steps 1600 --stop-at -1e6 --run-dir {run}", work)
+    stopped = rows(run)
+    assert stopped[-1]["env_steps"] < 800 and "eval/confirmed_return" in stopped[-1]
+    launch(2, f"--resume {run} --num-env-steps 800 --learning-rate 0.125", work)
+    assert rows(run)[-1]["train/learning_rate"] == 0.125 != stopped[-1]["train/learning_rate"]
+    assert rows(run)[: len(stopped)] == stopped
+    warm = f"{flags} --num-env-steps 200 --seed 3 --init-from {run}/policy/last"
+    launch(2, f"{warm} --run-dir {tmp_path / 'two'}", work)
+    assert train(warm, tmp_path / "one") == 0
+    for one, two in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
+        assert one["train/segment_return"] == pytest.approx(two["train/segment_return"], rel=1e-4)
+    first, second = (load_latest(path).arrays for path in (tmp_path / "one", tmp_path / "two"))
+    np.testing.assert_allclose(first["train/theta"], second["train/theta"], rtol=1e-3, atol=1e-4)
+    # An unfit policy is refused in both.
+    started = start(2, f"{flags} --init-from zoo/Hopper", work)
+    assert finish(started) == [2, 2]
+    for log in ("log0", "log1"):
+        assert "pes-rl: error: init_from zoo/Hopper: its policy" in (work / log).read_text()
+
+
 def test_a_signal_to_one_stops_all_and_several_continue(together, tmp_path):
     run, work = tmp_path / "run", tmp_path / "work"
     started = start(2, f"{ENGINES['jax']} --num-env-steps 800 --run-dir {run}", work, signalled=1)

@@ -266,7 +266,7 @@ def _check_fit(policy: SavedPolicy, env: gymnasium.Env) -> None:
     seen = observation_spec(env.observation_space, name)
     for what, is_now, was in (
         ("actions are", (now.kind, now.size), (policy.action.kind, policy.action.size)),
-        ("observations have length", seen.size, policy.policy.observation_size),
+        ("observations have length", seen.size, policy.observation.size),
     ):
         if is_now != was:
             raise UserError(

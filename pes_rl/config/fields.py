@@ -86,6 +86,10 @@ class Config:
     average_episodes: Annotated[
         float | None, "score and save theta's running mean over about this many full episodes"
     ] = None
+    num_inputs: Annotated[
+        int | None,
+        "numbers of an observation that the policy gets, the first ones; all if not given",
+    ] = None
     normalize_observations: Annotated[bool, "standardise observations by running statistics"] = True
     reward_shift: Annotated[float, "subtracted from each training reward (survival bonus)"] = 0.0
     policy: Annotated[PolicyKind, "policy architecture"] = "linear"

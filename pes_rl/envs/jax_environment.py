@@ -69,6 +69,22 @@ class JaxEnvironment(NamedTuple):
     horizon: int | None = None
 
 
+def first_inputs(environment: JaxEnvironment, size: int) -> JaxEnvironment:
+    """The same environment with the first ``size`` numbers of its observations."""
+    if size == environment.observation_size:
+        return environment
+
+    def reset(key: Any) -> tuple[Any, Array]:
+        state, observation = environment.reset(key)
+        return state, observation[:size]
+
+    def step(state: Any, action: Array) -> tuple[Any, JaxTransition]:
+        state, out = environment.step(state, action)
+        return state, out._replace(observation=out.observation[:size])
+
+    return environment._replace(reset=reset, step=step, observation_size=size)
+
+
 def example_action(environment: JaxEnvironment, dtype: Any = jnp.float32) -> Any:
     """Shape and type of one action of one particle, where policies compute in ``dtype``."""
     output = jax.ShapeDtypeStruct((environment.action.size,), dtype)

@@ -80,15 +80,15 @@ class Crew:
 
     def __init__(self, simulator: Simulator, policy: Policy, num_particles: int):
         self.simulator, self.policy = simulator, policy
-        self.observation_size = simulator.observation_size
-        self.observation = np.zeros((num_particles, simulator.observation_size))
+        self.observation_size = policy.observation_size  # of the simulator's, the first ones
+        self.observation = np.zeros((num_particles, self.observation_size))
         self.hidden = np.zeros((num_particles, policy.state_size), np.float32)
         self.ended = np.zeros(num_particles, bool)
 
     def restart(self, rows: np.ndarray, rngs: Sequence[np.random.Generator]) -> None:
         """New episodes in ``rows``."""
         if len(rows):
-            self.observation[rows] = self.simulator.reset(rows, rngs)
+            self.observation[rows] = self._seen(self.simulator.reset(rows, rngs))
             self.hidden[rows] = 0
             self.ended[rows] = False
 
@@ -138,7 +138,7 @@ class Crew:
         while taken < stretch.length:
             deviation = np.subtract(observation, norm.shift, out=deviations[taken])
             action, hidden = act_on_deviation(policy, spec, weights, norm, deviation, hidden)
-            observation = stretch.step(action)
+            observation = self._seen(stretch.step(action))
             taken += 1
         self.observation[rows], self.hidden[rows] = observation, hidden
         gains, deviations = stretch.settle(), deviations[:taken]
@@ -158,6 +158,9 @@ class Crew:
             tally.first[rows] = add_in_order(tally.first[rows], deviations)
             np.multiply(deviations, deviations, out=deviations)
             tally.second[rows] = add_in_order(tally.second[rows], deviations)
+
+    def _seen(self, observation: np.ndarray) -> np.ndarray:
+        return observation[:, : self.observation_size]
 
     def state(self) -> dict[str, np.ndarray]:
         """Copies of all carried arrays; of a particle that has ended nothing is carried."""

@@ -130,7 +130,7 @@ class RemoteCrew:
     """Particles in worker processes; see `pes_rl.particles.crew.Crew`, which each of them has."""
 
     def __init__(self, simulator: RemoteSimulator, policy: Policy, num_particles: int):
-        self.simulator, self.observation_size = simulator, simulator.observation_size
+        self.simulator, self.observation_size = simulator, policy.observation_size
         self.ended = np.zeros(num_particles, bool)
         simulator.call("man", [(policy, len(rows)) for rows in simulator.shares])
 

@@ -83,7 +83,7 @@ def observation_of(about: Any, size: int, older_shape: Any = None) -> Observatio
         return array_of(_shape("shapes.observation", older_shape, size))
     _check_space("observation", about)
     observation = ObservationSpec.from_description(about)
-    if observation.size != size:
+    if observation.size < size:  # a policy may get the first numbers only
         told = f"of {len(observation.parts)} parts" if observation.parts else f"{observation}"
         raise ValueError(f"observation {told} does not hold {size} numbers")
     return observation

@@ -25,9 +25,11 @@ def export_onnx(
     normalizer: Normalizer | None,
     action: ActionSpec,
     path: Path,
+    observation_size: int,
 ) -> None:
     """Write a policy with parameters ``theta`` [P] to ``path``.
 
+    Of the ``observation_size`` numbers O of an observation it takes as many as it has inputs.
     Raises UserError without the onnx package or where the disk refuses.
     """
     try:
@@ -36,9 +38,14 @@ def export_onnx(
         raise UserError(
             "to_onnx needs the onnx package: pip install -c constraints.txt '.[onnx]'"
         ) from error
-    parts = [_normalizer(normalizer), policy.onnx(policy.unpack(theta)), _actions(action)]
+    parts = [
+        _inputs(policy.observation_size),
+        _normalizer(normalizer),
+        policy.onnx(policy.unpack(theta)),
+        _actions(action),
+    ]
     lines = [line for part, _ in parts for line in part]
-    size, H = policy.observation_size, policy.state_size
+    size, H = observation_size, policy.state_size
     state, next_state = (f", float[n, {H}] {name}" * (H > 0) for name in ("state", "next_state"))
     number = "int64" if np.issubdtype(action.dtype, np.integer) else "float"
     kind = f"{number}[{', '.join(map(str, ('n', *action.shape)))}]"
@@ -58,11 +65,20 @@ def export_onnx(
         raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
+def _inputs(size: int) -> Graph:
+    bounds = {
+        "input_start": np.array([0]),
+        "input_end": np.array([size]),
+        "input_axis": np.array([-1]),
+    }
+    return Graph(["taken = Slice (observation, input_start, input_end, input_axis)"], bounds)
+
+
 def _normalizer(normalizer: Normalizer | None) -> Graph:
     if normalizer is None:
-        return Graph(["x0 = Identity(observation)"], {})
+        return Graph(["x0 = Identity(taken)"], {})
     shift, scale, bound = normalizer.affine()
-    lines = ["centred = Sub(observation, shift)", "scaled = Mul(centred, scale)"]
+    lines = ["centred = Sub(taken, shift)", "scaled = Mul(centred, scale)"]
     limits = {"bound_low": np.array(-bound), "bound_high": np.array(bound)}
     lines.append("x0 = Clip(scaled, bound_low, bound_high)")
     return Graph(lines, {"shift": shift, "scale": scale, **limits})

@@ -93,14 +93,18 @@ class SavedPolicy:
         """Write the policy as an ONNX graph, see `pes_rl.storage.onnx_export`."""
         from pes_rl.storage.onnx_export import export_onnx
 
-        export_onnx(self.policy, self.theta, self.normalizer, self.action, as_path(path))
+        size, given = self.observation.size, (self.policy, self.theta, self.normalizer)
+        export_onnx(*given, self.action, as_path(path), size)
 
     def _flatten(self, observation: Any) -> np.ndarray:
-        """The observation as float64 [O] or [n, O]; UserError if it is not of the space."""
+        """What the policy gets of an observation, as float64 [O] or [n, O].
+
+        Raises UserError if it is not of the space.
+        """
         problem: Exception | None = None
-        for space in (self.observation, array_of((self.policy.observation_size,))):
+        for space in (self.observation, array_of((self.observation.size,))):
             try:
-                return space.flatten(observation)
+                return space.flatten(observation)[..., : self.policy.observation_size]
             except (TypeError, ValueError) as error:  # text, ragged lists, other shapes
                 problem = problem or error
         raise UserError(f"wrong observation: {problem}")

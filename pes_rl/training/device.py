@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec as Spec
 
 from pes_rl.baselines import BASELINES
 from pes_rl.config import Config
-from pes_rl.envs.jax_environment import JaxEnvironment
+from pes_rl.envs.jax_environment import JaxEnvironment, first_inputs
 from pes_rl.envs.make import make_jax_environment
 from pes_rl.errors import UserError
 from pes_rl.particles.device import DevicePopulation, PopulationState, make_population
@@ -40,6 +40,7 @@ from pes_rl.training.placement import (
     make_mesh,
     make_placement,
 )
+from pes_rl.training.programs import num_inputs
 from pes_rl.training.protocol import Evaluation, TrainerState
 from pes_rl.training.update import Row, TrainState, Update, affine, layout, make_update
 
@@ -91,9 +92,11 @@ class DeviceTrainer:
         use_compilation_cache()
         self.config = config
         # Before the devices are looked up: an engine may have settings to make.
-        self.environment = environment or make_jax_environment(
+        whole = environment or make_jax_environment(
             config.environment, config.engine, config.backend
         )
+        inputs = num_inputs(config, whole.observation_size)
+        self.environment = first_inputs(whole, inputs)
         self.mesh = make_mesh() if mesh is None else mesh
         self.num_shares = self.mesh.size
         check_fit(config.num_pairs, self.num_shares)
@@ -102,7 +105,7 @@ class DeviceTrainer:
                 f"backend 'warp' runs on one device, not on {self.num_shares}; "
                 "set CUDA_VISIBLE_DEVICES=0, or use --backend jax"
             )
-        self.observation = array_of((self.environment.observation_size,))
+        self.observation = array_of((whole.observation_size,))
         self.action = self.environment.action
         self.action_shape = self.action.shape
         self.policy = make_policy(

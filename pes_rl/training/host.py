@@ -26,7 +26,7 @@ from pes_rl.training.backend import refuse_fork
 from pes_rl.training.credit import configured_spacing
 from pes_rl.training.placement import fetch
 from pes_rl.training.processes import ALONE, Processes
-from pes_rl.training.programs import check_share, make_programs
+from pes_rl.training.programs import check_share, make_programs, num_inputs
 from pes_rl.training.protocol import Evaluation, TrainerState
 from pes_rl.training.update import TrainState
 
@@ -66,7 +66,7 @@ class HostTrainer:
         with contextlib.ExitStack() as opened:
             scorer = opened.enter_context(contextlib.closing(make(config.eval_episodes, threads)))
             population = opened.enter_context(contextlib.closing(make(2 * share, threads)))
-            size = scorer.observation_size
+            size = num_inputs(config, scorer.observation_size)
             self.config, self.num_shares = config, processes.size
             self.action, self.exact_resume = scorer.action, scorer.exact
             # What is flattened in training is not for a saved policy.

@@ -87,6 +87,17 @@ def check_share(config: Config, processes: Processes) -> int:
     return config.num_pairs // processes.size
 
 
+def num_inputs(config: Config, observation_size: int) -> int:
+    """How many numbers of an observation the policy gets; UserError where there are fewer."""
+    wanted = config.num_inputs or observation_size
+    if wanted > observation_size:
+        raise UserError(
+            f"num_inputs {wanted} is more than the {observation_size} numbers of an observation "
+            f"of {config.env!r}"
+        )
+    return wanted
+
+
 def make_programs(config: Config, observation_size: int, processes: Processes) -> Programs:
     """The configured update for this process's share of the pairs."""
     placement = make_placement(config.num_pairs, processes.size)

@@ -9,7 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pes_rl.envs.jax_environment import JaxEnvironment, JaxTransition, check_environment
+from pes_rl.envs.jax_environment import (
+    JaxEnvironment,
+    JaxTransition,
+    check_environment,
+    first_inputs,
+)
 from pes_rl.envs.jax_state import lean
 from pes_rl.errors import UserError
 from pes_rl.particles.restarts import restart, restart_block
@@ -54,6 +59,17 @@ def gusty(typed: bool) -> JaxEnvironment:
         return Gusty(mass, key if typed else jax.random.key_data(key)), out
 
     return calm._replace(reset=reset, step=step)
+
+
+def test_the_first_inputs_are_seen_and_no_others():
+    whole, some = point_mass(), first_inputs(point_mass(), 1)
+    check_environment(some, "some")
+    key, push = jax.random.key(3), jnp.ones(1)
+    (state, seen), (other, more) = some.reset(key), whole.reset(key)
+    assert whole.observation_size > some.observation_size == 1 and seen == more[0]
+    after, expected = some.step(state, push)[1], whole.step(other, push)[1]
+    assert after.observation == expected.observation[0] and after.reward == expected.reward
+    assert first_inputs(whole, whole.observation_size) == whole
 
 
 # --- what is asked of one's own -------------------------------------------------------------------

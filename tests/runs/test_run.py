@@ -18,6 +18,7 @@ from pes_rl import cli
 from pes_rl.config import OPTIONS, load_config
 from pes_rl.envs.mujoco_engine import MujocoSimulator
 from pes_rl.envs.simulator import SingleStep
+from pes_rl.errors import UserError
 from pes_rl.evaluation import play_official
 from pes_rl.particles.crew import Crew, add_in_order
 from pes_rl.policies.gru import GRU
@@ -306,6 +307,20 @@ def test_python_api_and_learning(tmp_path):
     assert pes_rl.evaluate(run, episodes=2)["episode_return_mean"] == 1000
     command = (run.path / "command.txt").read_text()
     assert command.startswith("pes_rl.train('InvertedPendulum', run_dir=")
+
+
+def test_a_policy_that_gets_the_first_inputs_is_one_of_an_environment_with_no_others(tmp_path):
+    fields = {"num_pairs": 2, "segment_length": 10, "horizon": 40, "num_env_steps": 400}
+    bare = {"include_cfrc_ext_in_observation": False}
+    some = pes_rl.train("Ant", run_dir=tmp_path / "some", num_inputs=27, **fields)
+    none = pes_rl.train("Ant", run_dir=tmp_path / "none", env_kwargs=bare, **fields)
+    assert arrays(some.path) == arrays(none.path)
+    assert some.last_return == none.last_return
+    policy = some.policy
+    assert (policy.observation.size, policy.policy.observation_size) == (105, 27)
+    assert pes_rl.evaluate(some, episodes=1)["episode_length_mean"] > 1  # in the official Ant
+    with pytest.raises(UserError, match="num_inputs 106 is more than the 105 numbers of an obs"):
+        pes_rl.train("Ant", run_dir=tmp_path / "more", num_inputs=106, **fields)
 
 
 def test_a_finished_run_offers_its_policy_and_its_metrics(cheetah):

@@ -11,6 +11,7 @@ from pes_rl.errors import UserError
 from pes_rl.policies import make_policy
 from pes_rl.policies.action import ActionSpec
 from pes_rl.policies.normalizer import Normalizer
+from pes_rl.policies.observation import array_of
 from pes_rl.storage.policy import load_policy, save_policy
 from pes_rl.storage.saved_policy import SavedPolicy
 
@@ -21,10 +22,10 @@ CHOICE = ActionSpec("discrete", ACTS, start=4)
 SEEN = Normalizer(1000, np.linspace(-3, 3, OBS), np.linspace(1e-9, 1000, OBS))
 
 
-def saved(folder, kind, action=BOX, seen: Normalizer | None = SEEN, activation="tanh"):
+def saved(folder, kind, action=BOX, seen: Normalizer | None = SEEN, activation="tanh", size=OBS):
     policy = make_policy(kind, OBS, ACTS, (7,), activation)
     theta = 0.3 * np.random.default_rng(1).standard_normal(policy.num_params)
-    save_policy(folder, policy, theta, seen, action, ENV, {})
+    save_policy(folder, policy, theta, seen, action, ENV, {}, array_of((size,)))
     return load_policy(folder)
 
 
@@ -34,7 +35,7 @@ def compare(policy: SavedPolicy, run) -> None:
     for n in (1, 6):
         states = theirs = np.zeros((n, policy.policy.state_size), np.float32)
         for _ in range(4):
-            obs = (5 * rng.standard_normal((n, OBS))).astype(np.float32)
+            obs = (5 * rng.standard_normal((n, policy.observation.size))).astype(np.float32)
             inputs = {"observation": obs}
             if policy.policy.state_size:
                 inputs["state"] = theirs
@@ -59,7 +60,7 @@ def test_acts_like_the_policy(tmp_path, kind, activation, seen, action):
     pytest.importorskip("onnx")
     from onnx.reference import ReferenceEvaluator
 
-    policy = saved(tmp_path, kind, action, seen, activation)
+    policy = saved(tmp_path, kind, action, seen, activation, size=OBS + (seen is None))
     policy.to_onnx(tmp_path / "policy.onnx")
     evaluator = ReferenceEvaluator(str(tmp_path / "policy.onnx"))
     compare(policy, lambda inputs: evaluator.run(None, inputs))

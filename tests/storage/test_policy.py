@@ -199,9 +199,21 @@ def test_shapes_of_spaces(tmp_path):
     for shape in [(2, 3), (2, 2), (5, 2, 3), (1, 5, 3, 2)]:
         with pytest.raises(UserError, match=r"expected shape \(3, 2\), got"):
             loaded(np.zeros(shape))
-    save_policy(tmp_path, policy, theta, None, box, ENV, {}, array_of((3, 3)))
-    with pytest.raises(UserError, match=r"shape \(3, 3\) does not hold 6 numbers; copy it again"):
+    save_policy(tmp_path, policy, theta, None, box, ENV, {}, array_of((2, 2)))
+    with pytest.raises(UserError, match=r"shape \(2, 2\) does not hold 6 numbers; copy it again"):
         load_policy(tmp_path)
+
+
+def test_a_policy_may_get_the_first_numbers_of_an_observation(tmp_path):
+    policy, theta = make("linear", 4, 3)
+    box = ActionSpec("box", 3, (-9.0,) * 3, (9.0,) * 3)
+    for folder, size in (("some", 6), ("all", 4)):
+        save_policy(tmp_path / folder, policy, theta, None, box, ENV, {}, array_of((size,)))
+    some, whole = load_policy(tmp_path / "some"), load_policy(tmp_path / "all")
+    obs = np.random.default_rng(0).standard_normal((5, 6))
+    assert np.array_equal(some(obs), whole(obs[:, :4]))
+    with pytest.raises(UserError, match=r"expected shape \(6,\), got shape \(5, 4\)"):
+        some(obs[:, :4])
 
 
 def test_files_that_are_no_policy(tmp_path):

@@ -102,7 +102,7 @@ def _sizes(policy: Policy) -> tuple[int, int]:
 
 
 def _words(policy: Policy) -> str:
-    return _flags(policy).replace("--", "").replace("-", " ")
+    return _flags(policy).removeprefix("--policy ").replace("--", "").replace("-", " ")
 
 
 def _flags(policy: Policy) -> str:

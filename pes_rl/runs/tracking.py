@@ -26,7 +26,8 @@ def require_tracker(name: str | None) -> None:
         return
     if name not in TRACKERS:
         raise UserError(f"track must be {' or '.join(TRACKERS)}, not {shown(name)}")
-    if importlib.util.find_spec(name) is None:
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:  # a mere folder: W&B leaves one of its name
         raise UserError(f"--track {name} needs a package: pip install {TRACKERS[name][0]}")
 
 

@@ -156,7 +156,10 @@ def test_a_warm_start_from_what_has_been_replaced_is_refused(wholes, tmp_path):
 
 
 UNFIT = {
-    "kind": ({"policy": "mlp", "hidden_sizes": (4,)}, "is policy linear.* give --policy linear"),
+    "kind": (
+        {"policy": "mlp", "hidden_sizes": (4,)},
+        "is linear, this run.s mlp.* give --policy linear",
+    ),
     "statistics": ({"normalize_observations": False}, "with statistics.* --normalize-observ"),
 }
 

@@ -88,6 +88,7 @@ def test_a_callback_sees_every_row_and_stops_a_run_that_can_be_resumed(tmp_path)
     assert seen[-1]["train/env_steps_per_second"] > 0
     resumed = pes_rl.resume(tmp_path / "run", callback=lambda row: seen.append(row))
     assert resumed.env_steps == whole.env_steps and len(seen) == 10
+    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
     assert arrays(tmp_path / "run") == arrays(tmp_path / "whole")
 
 

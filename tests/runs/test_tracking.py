@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -78,9 +79,10 @@ def test_a_tracker_that_fails_ends_nothing(tracker, tmp_path, capsys):
 def test_trackers_that_cannot_be_used(monkeypatch, tmp_path):
     with pytest.raises(UserError, match="track must be wandb or mlflow, not 'wandbb'"):
         tracking.require_tracker("wandbb")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="--track mlflow needs a package: pip install mlflow-skin"):
-        tracking.require_tracker("mlflow")
+    for spec in (None, SimpleNamespace(origin=None)):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, spec=spec: spec)
+        with pytest.raises(UserError, match="--track mlflow needs a package: pip install mlflow-s"):
+            tracking.require_tracker("mlflow")
 
     def refuse(*_):
         raise RuntimeError("not logged in\nfor long")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import MISSING
+from dataclasses import MISSING, asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -62,7 +62,8 @@ def run(options: dict[str, Any], command: str) -> None:
         config = build_config(options, config_file and as_path(config_file))
         from pes_rl.runs.run import train_from_config
 
-        _start(partial(train_from_config, config, run_dir, command), place)
+        asked = {"resume": False, **asdict(config)}
+        _start(partial(train_from_config, config, run_dir, command), place, asked)
         return
     refused = [name for name in options if name not in _RESUMABLE]
     refused += [n for n, v in (("run_dir", run_dir), ("config", config_file)) if v is not None]
@@ -76,7 +77,8 @@ def run(options: dict[str, Any], command: str) -> None:
     from pes_rl.runs.run import resume as resume_run
 
     changes = {name: changes.get(name) for name in _RESUMABLE}
-    _start(partial(resume_run, resume, **changes, command=command), place)
+    work = partial(resume_run, resume, **changes, command=command)
+    _start(work, place, {"resume": True, **changes})
 
 
 class _Work(Protocol):
@@ -89,14 +91,14 @@ class _Work(Protocol):
 _Address = tuple[str | None, int | None, int | None]
 
 
-def _start(work: _Work, place: _Address | None) -> None:
-    """Do ``work`` here, together with the other processes where there are any."""
+def _start(work: _Work, place: _Address | None, asked: dict[str, Any]) -> None:
+    """Do ``work`` here, together with the other processes, of whom the same is ``asked``."""
     if place is None:
         work()
         return
-    from pes_rl.training.processes import Rendezvous, together
+    from pes_rl.training.together import Rendezvous, together
 
-    together(lambda processes: work(processes=processes), Rendezvous(*place))
+    together(lambda processes: work(processes=processes), Rendezvous(*place), asked)
 
 
 def _place(options: dict[str, Any]) -> _Address | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -153,6 +153,8 @@ def resume(
 
         told = processes.decide(find)
         path, config, saved = Path(told["path"]), config_from(told["config"]), told["saved"]
+        if given["num_threads"] is not None:  # each process has a machine of its own
+            config = replace(config, num_threads=given["num_threads"])
         trainer = make(config, processes)
         held.callback(trainer.close)
         checkpoint = found[0] if found else None

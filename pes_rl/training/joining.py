@@ -64,7 +64,7 @@ def join(address: str, size: int, index: int, told: Mapping[str, Any]) -> Joined
 def _receive(address: str, place: tuple[str, int], size: int, told: Mapping[str, Any]) -> Joined:
     """The first process's share: let the others in."""
     listener = _listen(address, place)
-    own, _ = listener.getsockname()[:2]
+    own = listener.getsockname()[0]
     links, problem, expected = Links(listener), "", size
     until = time.monotonic() + _PATIENCE_S
     while len(links.peers) < expected - 1 and time.monotonic() < until:
@@ -98,18 +98,18 @@ def _receive(address: str, place: tuple[str, int], size: int, told: Mapping[str,
 
 def _let_in(links: Links, link: Link, hello: dict[str, Any], told: Mapping[str, Any]) -> str | None:
     """Make ``link`` one of the run's, or refuse it; what it has other than this process, if so."""
-    index, theirs = hello.get("index"), hello.get("told")
-    sound = hello.get("hello") == _PROTOCOL and isinstance(hello.get("size"), int)
-    if not sound or not isinstance(index, int) or not isinstance(theirs, dict):
-        links.drop(link)
-        return None
-    if index in links.peers or index < 1 or link.index is not None:
-        text = f"process {index} of the run is there already; give each its own --process-id"
-        link.send({"refused": text})
-        return None
-    link.index = index
-    links.peers[index] = link
-    return difference(told, theirs, index)
+    match hello:
+        case {"hello": version, "index": int(index), "size": int(size), "told": dict(theirs)} if (
+            version == _PROTOCOL and 1 <= index < size and link.index is None
+        ):
+            if index in links.peers:
+                text = f"process {index} of the run is there already; give each its --process-id"
+                link.send({"refused": text})
+                return None
+            link.index, links.peers[index] = index, link
+            return difference(told, theirs, index)
+    links.drop(link)
+    return None
 
 
 def _visit(address: str, place: tuple[str, int], hello: dict[str, Any]) -> Joined:
@@ -118,22 +118,19 @@ def _visit(address: str, place: tuple[str, int], hello: dict[str, Any]) -> Joine
     first = links.add(_connect(address, place, hello["index"]))
     first.index, links.peers[0] = 0, first
     first.send(hello)
-    while not links.silent():
-        for _, messages in links.poll():
-            if messages is None:
-                links.close()
-                raise UserError(
-                    f"what listens at {address} is no process 0 of a run of pes-rl, or it has "
-                    "ended; see what it says, or choose another --coordinator"
-                )
-            for answer in messages:
-                if "refused" in answer:
-                    links.close()
-                    raise UserError(str(answer["refused"]))
-                host = first.socket.getpeername()[0]
-                return Joined(_text(host, int(answer["service"])), links, "")
-    links.close()
-    raise UserError(f"process 0 at {address} does not answer; choose another --coordinator")
+    try:
+        while not links.silent():
+            for _, messages in links.poll():
+                if messages == []:
+                    continue
+                answer = messages[0] if messages else {}
+                if isinstance(port := answer.get("service"), int):
+                    return Joined(_text(first.socket.getpeername()[0], port), links, "")
+                raise UserError(str(answer.get("refused", _ended(address))))
+        raise UserError(f"process 0 at {address} does not answer; choose another --coordinator")
+    except UserError:
+        links.close()
+        raise
 
 
 def _listen(address: str, place: tuple[str, int]) -> socket.socket:
@@ -175,6 +172,13 @@ def _refused(address: str, where: Any, error: OSError) -> str:
 
 def _unknown(address: str, error: OSError) -> str:
     return f"--coordinator {address} leads nowhere: {error.strerror}; give an address of process 0"
+
+
+def _ended(address: str) -> str:
+    return (
+        f"what listens at {address} is no process 0 of a run of pes-rl, or it has ended; see what "
+        "it says, or choose another --coordinator"
+    )
 
 
 def _connect(address: str, place: tuple[str, int], index: int) -> socket.socket:

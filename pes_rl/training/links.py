@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 _BEAT_S = 2.0
+_WAIT_S = 0.5
 _SILENT_S = 40.0  # a process that is silent for so long is lost: stopped, or its machine is gone
 _STRANGER_S = 10.0  # that somebody may stay who is not of this run
 _LONGEST = 2**20  # bytes of a message
@@ -78,13 +79,13 @@ class Links:
         return link
 
     def poll(self) -> Iterator[tuple[Link, list[Message] | None]]:
-        """Wait half a second at most; what came from whom. Links that have ended are closed."""
+        """Wait a moment at most; what came from whom. Links that have ended are closed."""
         now = time.monotonic()
         if now - self._beaten > _BEAT_S:
             self._beaten = now
             for link in self._links():
                 link.send()
-        for key, _ in self._selector.select(0.5):
+        for key, _ in self._selector.select(_WAIT_S):
             if key.data is None:
                 self._accept()
                 continue
@@ -127,7 +128,7 @@ class Links:
         """Watch no longer, and close everything."""
         self.stop()
         for link in self._links():
-            link.socket.close()
+            self.drop(link)
         if self._listener is not None:
             self._listener.close()
         self._selector.close()
@@ -146,7 +147,8 @@ class Links:
                         break
 
     def _links(self) -> list[Link]:
-        return [key.data for key in list(self._selector.get_map().values()) if key.data]
+        keys = self._selector.get_map() or {}  # it has none once it is closed
+        return [key.data for key in list(keys.values()) if key.data]
 
     def _accept(self) -> None:
         assert self._listener is not None

@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from pes_rl.console import warn
 from pes_rl.errors import UserError
 from pes_rl.training.agreement import difference
 from pes_rl.training.links import Link, Links
@@ -65,6 +66,8 @@ def _receive(address: str, place: tuple[str, int], size: int, told: Mapping[str,
     """The first process's share: let the others in."""
     listener = _listen(address, place)
     own = listener.getsockname()[0]
+    if own.startswith("127.") and place[0] not in ("localhost", own):
+        warn(f"--coordinator {address} is {own} here, where only this machine can reach it")
     links, problem, expected = Links(listener), "", size
     until = time.monotonic() + _PATIENCE_S
     while len(links.peers) < expected - 1 and time.monotonic() < until:

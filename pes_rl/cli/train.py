@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import MISSING
+from dataclasses import MISSING, asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -71,13 +71,15 @@ def run(options: dict[str, Any], command: str) -> None:
         changes = parse_changes(options)
         from pes_rl.runs.run import resume
 
-        _start(partial(resume, run, command=command, **hooks, **changes), place)
+        work = partial(resume, run, command=command, **hooks, **changes)
+        _start(work, place, {"resume": True, **hooks, **changes})
         return
     run_dir, config_file = (options.pop(name, None) for name in ("run_dir", "config"))
     config = build_config(options, config_file and as_path(config_file))
     from pes_rl.runs.run import train_from_config
 
-    _start(partial(train_from_config, config, run_dir, command, **hooks), place)
+    work = partial(train_from_config, config, run_dir, command, **hooks)
+    _start(work, place, {"resume": False, **hooks, **asdict(config)})
 
 
 class _Work(Protocol):
@@ -90,14 +92,14 @@ class _Work(Protocol):
 _Address = tuple[str | None, int | None, int | None]
 
 
-def _start(work: _Work, place: _Address | None) -> None:
-    """Do ``work`` here, together with the other processes where there are any."""
+def _start(work: _Work, place: _Address | None, asked: dict[str, Any]) -> None:
+    """Do ``work`` here, together with the other processes, of whom the same is ``asked``."""
     if place is None:
         work()
         return
-    from pes_rl.training.processes import Rendezvous, together
+    from pes_rl.training.together import Rendezvous, together
 
-    together(lambda processes: work(processes=processes), Rendezvous(*place))
+    together(lambda processes: work(processes=processes), Rendezvous(*place), asked)
 
 
 def _place(options: dict[str, Any]) -> _Address | None:

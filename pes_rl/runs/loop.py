@@ -62,6 +62,10 @@ class Output(Protocol):
         """Save the run as it is; a part of it is gathered from all processes."""
         ...
 
+    def rescue(self) -> None:
+        """`save` because of an error, which is the one to tell of."""
+        ...
+
 
 def schedule(trainer: Trainer) -> Iterator[Due]:
     """Advance until the budget is used up, and say each time what is due."""
@@ -98,17 +102,30 @@ def train(trainer: Trainer, output: Output, processes: Processes, stop: list[int
     by_time = seconds(trainer.config.checkpoint_every) is not None
     if not processes.agreed(stop, output.finished):
         for due in schedule(trainer):
-            try:
-                if due.evaluate:
-                    output.evaluate(due.rows)
-                    processes.wait()
-            finally:  # whatever comes of it, these updates have been made
-                output.write(due.rows)
+            error = _put_out(output, due)
+            if due.evaluate:
+                processes.wait()
+            if processes.agreed(stop, output.finished or error is not None):
+                if error is not None:  # the others save too, as at any end
+                    output.rescue()
+                    raise error
+                break
             if due.save or (by_time and processes.agreed([], output.overdue)):
                 output.save()
-            if processes.agreed(stop, output.finished):
-                break
     output.save()
+
+
+def _put_out(output: Output, due: Due) -> Exception | None:
+    """Score and keep what is due; the error of the environment or callback, if there was one."""
+    try:
+        try:
+            if due.evaluate:
+                output.evaluate(due.rows)
+        finally:  # whatever comes of it, these updates have been made
+            output.write(due.rows)
+    except Exception as error:
+        return error
+    return None
 
 
 class Silent:
@@ -137,6 +154,10 @@ class Silent:
             self._trainer.state()
             self._processes.wait()
             self._saved = self._trainer.updates
+
+    def rescue(self) -> None:
+        """`save`; nothing fails here, for the first process alone scores and keeps."""
+        self.save()
 
 
 MakeTrainer = Callable[[Config, Processes], Trainer]

@@ -86,9 +86,9 @@ class Recorder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: Any) -> None:
-        # Of several processes the others would have to take part.
+        # Of several processes the others would have to take part, and know nothing of the error.
         if kind is not None and issubclass(kind, Exception) and self._processes.size == 1:
-            self._rescue()
+            self.rescue()
         self._files.__exit__(kind, *exception)
 
     @property
@@ -200,7 +200,7 @@ class Recorder:
         over = self.trainer.env_steps >= self.config.num_env_steps
         return self._health.failure(self.trainer.updates, self.best) if over else None
 
-    def _rescue(self) -> None:
+    def rescue(self) -> None:
         """Save what has been trained. The error that is under way is the one to tell of."""
         before, trainer = self._saved_update, self.trainer
         with contextlib.suppress(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -177,6 +177,8 @@ def resume(
 
         told = processes.decide(find)
         path, config, saved = Path(told["path"]), config_from(told["config"]), told["saved"]
+        if "num_threads" in given:  # each process has a machine of its own
+            config = replace(config, num_threads=given["num_threads"])
         hooks = _checked(Hooks(callback, stop_at, track), config, processes)
         trainer = make(config, processes)
         held.callback(trainer.close)

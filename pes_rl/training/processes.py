@@ -7,40 +7,25 @@ themselves (as opposed to inside compiled programs) is small and goes over the s
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 import json
-import os
-import re
-import sys
-import traceback
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pes_rl.console import say
 from pes_rl.errors import UserError
-from pes_rl.runtime import one_xla_thread
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
 
-_HEARTBEAT_S = 45  # a process that is silent for so long is dead
 _LEAVE_S = 10
-_PATIENCE_S = 7 * 24 * 3600  # for one that compiles, evaluates or saves; dead ones end it earlier
+# For one that compiles, evaluates or saves: as long as it takes. The death or standstill of any
+# process ends the waiting, for then this process ends (`pes_rl.training.links`).
+_PATIENCE_S = 7 * 24 * 3600
 _PIECE = 2**26  # bytes
-_LOST = re.compile(r"gloo|nccl|coordination|unavailable|deadline_exceeded|socket", re.IGNORECASE)
-
-
-class Rendezvous(NamedTuple):
-    """Where a process stands among the others; all None to have JAX find out."""
-
-    coordinator: str | None = None
-    num_processes: int | None = None
-    process_id: int | None = None
 
 
 class Processes:
@@ -183,94 +168,3 @@ def _run(program: Any, mesh: Mesh, rows: np.ndarray) -> np.ndarray:
 
     sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
     return np.asarray(program(jax.make_array_from_process_local_data(sharding, rows)))
-
-
-def together(work: Callable[[Processes], Any], where: Rendezvous) -> None:
-    """Do ``work`` with the other processes.
-
-    A process that fails by itself ends at once, without waiting for the others as JAX would; they
-    notice and end too.
-
-    Raises:
-      UserError: JAX finds no job that this process belongs to, or cannot reach it; and whatever
-        ``work`` raises on all processes alike.
-    """
-    one_xla_thread()
-    processes = _join(where)
-    try:
-        work(processes)
-        processes.wait()
-    except BaseException as error:
-        alike = isinstance(error, UserError | KeyboardInterrupt | SystemExit)
-        if not (alike and processes.leave()):
-            _abandon(error)
-        _part()
-        raise
-    _part()
-
-
-def _part() -> None:
-    import jax
-
-    jax.distributed.shutdown()
-
-
-def _join(where: Rendezvous) -> Processes:
-    import jax
-
-    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM for itself
-    options: dict[str, Any] = {}
-    if where.coordinator is not None:
-        host, _, _ = where.coordinator.rpartition(":")
-        local = host in ("localhost", "127.0.0.1", "[::1]")
-        options = {
-            "coordinator_address": where.coordinator,
-            "num_processes": where.num_processes,
-            "process_id": where.process_id,
-            "cluster_detection_method": "deactivate",
-            "coordinator_bind_address": where.coordinator if local else None,
-        }
-    with _explained(where):
-        jax.distributed.initialize(
-            **options,
-            heartbeat_timeout_seconds=_HEARTBEAT_S,
-            shutdown_timeout_seconds=_LEAVE_S,
-        )
-    return Processes(jax.process_index(), jax.process_count())
-
-
-@contextlib.contextmanager
-def _explained(where: Rendezvous) -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        raise UserError(
-            "--distributed found no SLURM, Open MPI or Kubernetes job around this process; give "
-            "--coordinator HOST:PORT --num-processes N --process-id I"
-        ) from error
-    except RuntimeError as error:
-        address = where.coordinator or "its job's first process"
-        reason = str(error).splitlines()[0]
-        raise UserError(f"process cannot join the others through {address}: {reason}") from error
-
-
-def _abandon(error: BaseException) -> NoReturn:
-    """End this process now: at its regular end JAX would wait for processes that never come."""
-    code = 1
-    if isinstance(error, SystemExit):
-        code = int(error.code or 0)
-    elif isinstance(error, KeyboardInterrupt):
-        code = 130
-    elif isinstance(error, UserError):
-        code = 2
-        say(f"pes-rl: error: {error}")
-    elif _LOST.search(str(error)):
-        say(
-            "pes-rl: error: lost another process of this run; start it again with --resume RUN "
-            "to continue from its last checkpoint"
-        )
-    else:
-        say("".join(traceback.format_exception(error)).rstrip())
-    with contextlib.suppress(AttributeError, OSError):  # it may be None, or gone
-        sys.stdout.flush()
-    os._exit(code)

@@ -2,7 +2,8 @@
 
 python -m tests.tools.distributed_driver train --env brax/halfcheetah ...
 
-With ``PES_RL_TEST_SIGNAL=1`` in the environment it gets SIGTERM in its first updates.
+With ``PES_RL_TEST_SIGNAL=1`` in the environment it gets SIGTERM in its first updates, with
+``PES_RL_TEST_BREAK=1`` its evaluations raise.
 """
 
 from __future__ import annotations
@@ -29,6 +30,13 @@ def main() -> int:
             return plain(self)
 
         DeviceTrainer.advance = advance
+    if os.environ.get("PES_RL_TEST_BREAK") == "1":
+        from pes_rl.training.device import DeviceTrainer
+
+        def evaluate(self):
+            raise RuntimeError(f"the cable is out, {self.env_steps}")
+
+        DeviceTrainer.evaluate = evaluate
     return cli.main()
 
 

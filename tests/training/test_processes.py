@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import socket
+import signal
 import subprocess
 import sys
 import time
@@ -15,9 +14,11 @@ import numpy as np
 import pytest
 
 from pes_rl import cli
+from pes_rl.errors import UserError
 from pes_rl.storage.checkpoint import load_latest
+from pes_rl.training.joining import join
 from pes_rl.training.processes import Processes
-from tests.tools.run_tools import arrays, resume, rows, train
+from tests.tools.run_tools import arrays, free_port, resume, rows, train
 from tests.tools.toy_environment import point_mass
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +32,10 @@ ENGINES = {
     "gymnasium": f"--env CartPole-v1 {SIZES}",
     "jax": f"--env brax/halfcheetah {SIZES} --perturb-std 1",
 }
+LOST = (
+    "pes-rl: error: lost another process of this run; start it again with --resume RUN to continue "
+    "from its last checkpoint"
+)
 CLOSE = ("train/segment_return", "train/grad_norm", "train/live_fraction")
 
 
@@ -46,14 +51,13 @@ def nothing_is_left_running():
         process.wait()
 
 
-def free_port() -> int:
-    with contextlib.closing(socket.socket()) as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
 def start(
-    size: int, flags: str, folder: Path, signalled: int | None = None
+    size: int,
+    flags: str | list[str],
+    folder: Path,
+    signalled: int | None = None,
+    port: int | None = None,
+    broken: bool = False,
 ) -> list[subprocess.Popen]:
     """``pes-rl train`` in some processes; what they say goes to ``folder/log0`` and so on."""
     folder.mkdir(exist_ok=True)
@@ -62,10 +66,12 @@ def start(
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
     }
-    port, started = free_port(), []
+    port, started = port or free_port(), []
+    flags = [flags] * size if isinstance(flags, str) else flags
+    environment["PES_RL_TEST_BREAK"] = str(int(broken))
     for index in range(size):
         place = f"--coordinator 127.0.0.1:{port} --num-processes {size} --process-id {index}"
-        words = f"train {flags} {place if size > 1 else ''}".split()
+        words = f"train {flags[index]} {place if size > 1 else ''}".split()
         home = folder / f"home{index}"
         home.mkdir(exist_ok=True)
         with (folder / f"log{index}").open("w") as log:
@@ -196,8 +202,14 @@ def test_two_processes_stop_at_a_return_change_their_rate_and_begin_from_a_polic
 
 
 def test_a_signal_to_one_stops_all_and_several_continue(together, tmp_path):
-    run, work = tmp_path / "run", tmp_path / "work"
-    started = start(2, f"{ENGINES['jax']} --num-env-steps 800 --run-dir {run}", work, signalled=1)
+    """What comes to the run's port, of another run or twice, disturbs neither."""
+    run, work, port = tmp_path / "run", tmp_path / "work", free_port()
+    flags = f"{ENGINES['jax']} --num-env-steps 800 --run-dir {run}"
+    started = start(2, flags, work, signalled=1, port=port)
+    until((run / "config.yaml").exists, started)
+    for index, words in ((0, "is in use, perhaps by another run"), (1, "is under way at")):
+        with pytest.raises(UserError, match=words):
+            join(f"127.0.0.1:{port}", 2, index, {})
     assert finish(started) == [143, 143]
     stopped, whole = rows(run), rows(together / "run2")
     assert load_latest(run).meta["update"] == stopped[-1]["update"] < whole[-1]["update"]
@@ -212,13 +224,59 @@ def test_the_death_of_one_ends_the_others_and_one_continues(victim, tmp_path):
     until(lambda: len(list(run.glob("checkpoints/0*"))) > 0, started)
     started[victim].kill()
     begin = time.monotonic()
-    [_, code] = [started[i].wait(60) for i in (victim, 1 - victim)]
-    assert code not in (0, None) and time.monotonic() - begin < 60
+    [_, code] = [started[i].wait(20) for i in (victim, 1 - victim)]
+    assert time.monotonic() - begin < 20
     said = (work / f"log{1 - victim}").read_text()
-    assert "lost another process of this run" in said or "another task died" in said
+    if code != 2:  # JAX's runtime may be the first to notice the end of the process it is in
+        assert victim == 0 and "another task died" in said
+    else:
+        assert LOST in said
     steps = load_latest(run).meta["env_steps"]
     assert resume(run, f"--num-env-steps {steps + 800}") == 0
     assert rows(run)[-1]["env_steps"] >= steps + 800
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_one_that_is_stopped_ends_the_others(victim, tmp_path):
+    """Also while a third one is neither."""
+    run, work = tmp_path / "run", tmp_path / "work"
+    flags = f"{ENGINES['mujoco']} --num-pairs 6 --num-env-steps 1e9 --run-dir {run}"
+    started = start(3, flags, work)
+    until(lambda: len(list(run.glob("checkpoints/0*"))) > 0, started)
+    started[victim].send_signal(signal.SIGSTOP)
+    others = [index for index in range(3) if index != victim]
+    assert finish([started[index] for index in others], 60) == [2, 2]
+    for index in others:
+        said = (work / f"log{index}").read_text()
+        assert said.splitlines()[-1] == LOST and "stack" not in said
+    assert load_latest(run)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (f"{ENGINES['jax']} --seed", "has seed 3, process 0 has 5"),
+        ("--resume nowhere --checkpoint-every", "has checkpoint_every 3, process 0 has 5"),
+    ],
+)
+def test_processes_that_differ_end_before_there_is_anything(flags, words, tmp_path):
+    work = tmp_path / "work"
+    assert finish(start(2, [f"{flags} 5", f"{flags} 3"], work), 20) == [2, 2]
+    for log in ("log0", "log1"):
+        [line] = (work / log).read_text().splitlines()
+        assert line.startswith("pes-rl: error: process 1 has ") and words in line
+    assert not list((work / "home0").iterdir())
+
+
+def test_an_evaluation_that_raises_leaves_what_was_trained(tmp_path):
+    run, work = tmp_path / "run", tmp_path / "work"
+    flags = f"{ENGINES['jax']} --checkpoint-every 1e6 --num-env-steps 800 --run-dir {run}"
+    assert finish(start(2, flags, work, broken=True)) == [1, 2]
+    assert load_latest(run).meta["update"] == rows(run)[-1]["update"] > 0
+    said = (work / "log0").read_text()
+    assert "RuntimeError: the cable is out" in said and "to be resumed" in said
+    assert LOST in (work / "log1").read_text()
 
 
 def test_mistakes_of_the_first_are_known_to_all(tmp_path):

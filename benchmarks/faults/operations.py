@@ -157,11 +157,12 @@ def failer(number: int, code: int, forever: bool) -> Around:
 
 
 def recorder(log: list[Operation]) -> Around:
-    """Note every operation that was made."""
+    """Note every operation, and of those that failed only that."""
 
     def around(operation: Operation, real: Callable[[], Any]) -> Any:
+        log.append(Operation("failed", operation.path))
         result = real()
-        log.append(operation)
+        log[-1] = operation  # others inside it are not seen
         return result
 
     return around

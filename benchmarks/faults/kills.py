@@ -21,8 +21,6 @@ from benchmarks.faults.subjects import (
 )
 from benchmarks.faults.tally import HUNG, LOST, SILENT, SURVIVED, TRACEBACK, Tally
 
-MOMENTS = ("before", "within", "after")
-
 
 def run(tally: Tally, quick: bool, root: Path) -> None:
     """Kill whole runs, resumed ones, extended ones, and chains."""
@@ -67,9 +65,11 @@ def sweep(
 def moments(log: list[Operation]) -> Iterator[tuple[int, str]]:
     """Each operation's number with the moments at which to kill there."""
     for number, operation in enumerate(log):
-        for moment in MOMENTS:
-            if moment != "within" or operation.kind == "write":
-                yield number, moment
+        yield number, "before"
+        if operation.kind == "write":
+            yield number, "within"
+        if operation.kind != "failed":
+            yield number, "after"
 
 
 def published(log: list[Operation]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def open_run(path: Path, changes: Mapping[str, int | None]) -> tuple[Config, Che
     if not has_checkpoint(path) and not _has_results(path):
         return config, None
     checkpoint = load_latest(path)
-    _refuse_edits(path, written, checkpoint, changes.keys())
+    _refuse_edits(path, written, checkpoint, changes)
     trained, budget = checkpoint.meta["env_steps"], changes.get("num_env_steps")
     if budget is not None and budget < trained:
         raise UserError(
@@ -91,22 +91,28 @@ def _has_results(path: Path) -> bool:
 
 
 def _refuse_edits(
-    path: Path, written: Config, checkpoint: Checkpoint, changeable: Collection[str]
+    path: Path, written: Config, checkpoint: Checkpoint, changes: Mapping[str, int | None]
 ) -> None:
     """Raise UserError if ``config.yaml`` is not what the checkpoint was trained with.
 
-    Checkpoints of earlier versions do not say what they were trained with.
+    What may change when a run is resumed, and is not given now, is told of: an interrupted extension
+    leaves it so, but an edit or damage does too. Checkpoints of earlier versions do not say what
+    they were trained with.
     """
     trained = checkpoint.meta.get("config", {})
     for name, value in asdict(written).items():
-        if name in changeable or name not in trained:
+        if changes.get(name) is not None or name not in trained:
             continue
         now, then = (json.dumps(x, sort_keys=True) for x in (value, trained[name]))
-        if now != then:
-            raise UserError(
-                f"{path / CONFIG} was edited: {name} is {_short(now)}, but the run was trained "
-                f"with {_short(then)}; put that back, or start a new run with --config"
-            )
+        if now == then:
+            continue
+        if name in changes:
+            warn(f"{path / CONFIG} has {name} {now}, the newest checkpoint {then}; the file counts")
+            continue
+        raise UserError(
+            f"{path / CONFIG} was edited: {name} is {_short(now)}, but the run was trained "
+            f"with {_short(then)}; put that back, or start a new run with --config"
+        )
 
 
 def _short(text: str) -> str:

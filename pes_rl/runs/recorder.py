@@ -16,7 +16,7 @@ from pes_rl.runs.health import Health
 from pes_rl.runs.progress import Progress
 from pes_rl.storage.checkpoint import Checkpoint, flatten, save_checkpoint
 from pes_rl.storage.metrics import MetricsWriter, warn_of_altered_rows
-from pes_rl.storage.policy import save_policy
+from pes_rl.storage.policy import policy_fingerprint, save_policy, warn_of_other_policy
 from pes_rl.storage.run_folder import BEST_POLICY, LAST_POLICY, METRICS
 from pes_rl.training.processes import Processes
 from pes_rl.training.protocol import Trainer
@@ -58,6 +58,7 @@ class Recorder:
         self.best = meta.get("best_return", -math.inf)
         self.last = meta.get("last_return", math.nan)
         self._scored = meta.get("scored_update", -1)
+        self._seen = meta.get("files", {})
         self._health, self._warned = Health.of(meta), False
         self._earlier_seconds = meta.get("wall_time_s", 0.0)
         self._start = self._row_time = time.perf_counter()
@@ -66,7 +67,8 @@ class Recorder:
 
     def __enter__(self) -> Recorder:
         if self._resumed_update is not None:
-            warn_of_altered_rows(self.path, self._resumed_update)
+            warn_of_altered_rows(self.path, self._resumed_update, self._seen.get("metrics"))
+            warn_of_other_policy(self.path / BEST_POLICY, self._seen.get("best"), self._row_steps)
         with contextlib.ExitStack() as files:
             label = f"{self.config.env} {self.config.estimator}"
             self._metrics = files.enter_context(
@@ -212,6 +214,10 @@ class Recorder:
             "num_shares": self.trainer.num_shares,
             "health": asdict(self._health),
             "config": asdict(self.config),
+            "files": {
+                "metrics": self._metrics.fingerprint,
+                "best": policy_fingerprint(self.path / BEST_POLICY),
+            },
         }
 
     def _save_policy(self, name: str) -> None:

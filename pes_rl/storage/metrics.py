@@ -11,6 +11,7 @@ table shows the newest value of every scalar.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import time
@@ -51,6 +52,8 @@ class MetricsWriter:
             kept = None if resume_update is None else _cut_back(path, resume_update)
             self._events = _Events(Path(run_dir), kept, hyperparameters or {})
             self._file = path.open("ab")
+            self._digest = hashlib.sha256(path.read_bytes())
+            self._size = path.stat().st_size
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}") from error
 
@@ -61,11 +64,19 @@ class MetricsWriter:
             raise ValueError(f"a metrics row needs {missing}")
         clean = plain(row)
         try:
-            self._file.write(json.dumps(clean, allow_nan=False).encode() + b"\n")
+            line = json.dumps(clean, allow_nan=False).encode() + b"\n"
+            self._file.write(line)
             self._file.flush()
+            self._digest.update(line)
+            self._size += len(line)
             self._events.add(clean)
         except OSError as error:
             raise UserError(f"cannot write {self._file.name}: {error.strerror}") from error
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """Size and SHA-256 of all rows so far, for `warn_of_altered_rows`."""
+        return {"size": self._size, "sha256": self._digest.hexdigest()}
 
     def sync(self) -> None:
         """Put every row on disk: call it before a checkpoint, which must not outlive its row."""
@@ -231,10 +242,13 @@ def _cut_back(path: Path, resume_update: int) -> _Kept:
     return kept
 
 
-def warn_of_altered_rows(run_dir: Path, resume_update: int) -> None:
+def warn_of_altered_rows(
+    run_dir: Path, resume_update: int, fingerprint: Mapping[str, Any] | None = None
+) -> None:
     """Warn of the first row, up to that of ``resume_update``, that training did not write there.
 
-    Updates count 1, 2, 3, ..., and env steps never fall. The rows are left as they are.
+    Updates count 1, 2, 3, ..., and env steps never fall. Rows that look sound are compared with
+    ``fingerprint``, which the checkpoint has of them. The rows are left as they are.
     """
     path, env_steps = Path(run_dir) / METRICS, 0
     try:
@@ -249,6 +263,11 @@ def warn_of_altered_rows(run_dir: Path, resume_update: int) -> None:
             problem = f"has {row['env_steps']} env steps, fewer than the {env_steps} before it"
         if problem:
             warn(f"{path} was altered: line {number} {problem}; look at it before you use it")
-        if problem or row["update"] == resume_update:
+        if problem:
             return
+        if row["update"] == resume_update:
+            break
         env_steps = row["env_steps"]
+    known = fingerprint or {}
+    if known and hashlib.sha256(data[: known["size"]]).hexdigest() != known["sha256"]:
+        warn(f"{path} was altered: its rows are not those of the checkpoint; compare a backup")

@@ -41,7 +41,10 @@ def main() -> int:
     subjects.prepare()
     bad = 0
     for name in options.classes:
-        module, tally = importlib.import_module(f"benchmarks.faults.{name}"), Tally(name, options.out)
+        module, tally = (
+            importlib.import_module(f"benchmarks.faults.{name}"),
+            Tally(name, options.out),
+        )
         root = subjects.workplace()
         try:
             module.run(tally, options.scale == "quick", root)

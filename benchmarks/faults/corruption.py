@@ -20,7 +20,6 @@ from benchmarks.faults.tally import (
 )
 from pes_rl import cli
 from pes_rl.errors import UserError
-from pes_rl.storage.policy import load_policy
 
 Damage = Callable[[Path], None]
 
@@ -117,16 +116,13 @@ def one(tally: Tally, subject: Subject, path: str, what: str, damage: Damage) ->
     tally.add(end, case, detail, kept)
 
 
-def judge(
-    subject: Subject, run: Path, path: str, before: dict[str, bytes]
-) -> tuple[str, str]:
+def judge(subject: Subject, run: Path, path: str, before: dict[str, bytes]) -> tuple[str, str]:
     """How the use of a damaged run ends, and what is to be known of that."""
     ended = subject.child(run) if (run / "config.yaml").is_file() else _resumed(subject, run)
     if ended.code is None:
         return HUNG, ended.said
     if ended.refused:
-        after = {p: (run / p).read_bytes() for p in files(run)}
-        changed = [p for p in before if before[p] != after.get(p)]
+        changed = [p for p in before if not _intact(p, before[p], run / p)]
         return (LOST, f"changed {changed}: {ended.said}") if changed else (REFUSED, "")
     if ended.code != 0:
         return TRACEBACK, ended.said
@@ -137,10 +133,6 @@ def judge(
     for name in errors:
         if len(str(found[name])) > 400 or "\n" in str(found[name]):
             return SILENT, str(found[name])
-    try:
-        load_policy(run)  # the best, else the last, as evaluate does
-    except UserError:
-        errors.append("policy")
     if parts == errors:
         return REFUSED if errors else SURVIVED, ""
     if said:
@@ -148,8 +140,19 @@ def judge(
     return SILENT, f"other {parts}: {ended.said}"
 
 
+def _intact(path: str, before: bytes, file: Path) -> bool:
+    """Whether nothing older is lost: commands are appended, rows past a checkpoint made again."""
+    if path == "versions.json":  # of the newest process
+        return True
+    after = file.read_bytes() if file.is_file() else b""
+    if path in ("command.txt", "metrics.jsonl"):
+        return after.startswith(before) or before.startswith(after)
+    return after == before
+
+
 def _resumed(subject: Subject, run: Path) -> Ended:
     """Resume what no longer looks like a run."""
+
     def work() -> int:
         subject.inherit()
         return cli.main(["train", "--resume", str(run)])
@@ -159,4 +162,3 @@ def _resumed(subject: Subject, run: Path) -> Ended:
 
 def _named(path: str, line: str) -> bool:
     return Path(path).name in line or Path(path).parts[0] in line or "config.yaml" in line
-

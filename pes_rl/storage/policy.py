@@ -35,7 +35,7 @@ from pes_rl.storage.description import (
     scalars_of,
     theta_of,
 )
-from pes_rl.storage.files import Place, as_path, plain, write_bytes_atomic
+from pes_rl.storage.files import Place, as_path, make_folders, plain, write_bytes_atomic
 from pes_rl.storage.run_folder import BEST_POLICY, LAST_POLICY, is_run, suggest_run, versions
 from pes_rl.storage.saved_policy import SavedPolicy
 
@@ -94,7 +94,7 @@ def save_policy(
     text = json.dumps(plain(description), indent=2)
     header = {"description": text, "sha256": _digest(text, arrays)}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        list(make_folders(folder))
         write_bytes_atomic(folder / POLICY_FILE, _in_order(save(arrays, metadata=header)))
         write_bytes_atomic(folder / DESCRIPTION_FILE, f"{text}\n".encode(), durable=False)
     except OSError as error:

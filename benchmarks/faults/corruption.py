@@ -137,7 +137,7 @@ def judge(subject: Subject, run: Path, path: str, before: dict[str, bytes]) -> t
         return REFUSED if errors else SURVIVED, ""
     if said:
         return SAID, ""
-    return SILENT, f"other {parts}: {ended.said}"
+    return SILENT, f"{ended.said}\nother {parts}"
 
 
 def _intact(path: str, before: bytes, file: Path) -> bool:

@@ -105,7 +105,7 @@ def continue_and_judge(
         return
     found, left = results(run), left_over(run)
     if parts := differing(found, target):
-        tally.add(SILENT, case, f"other {parts}: {ended.said}", kept)
+        tally.add(SILENT, case, f"{ended.said}\nother {parts}", kept)
     elif left:
         tally.add(LOST, case, f"left {left}", kept)
     else:
@@ -143,13 +143,15 @@ def alarm(seconds: float) -> None:
         os._exit(0)
 
 
-def recorded(subject: Subject, run: Path, more: tuple[str, ...] = ()) -> list[Operation]:
-    """All operations of what follows ``run``, to its end."""
+def recorded(
+    subject: Subject, run: Path, more: tuple[str, ...] = (), below: Path | None = None
+) -> list[Operation]:
+    """All operations, in the run or ``below`` another folder, of what follows ``run``."""
     log = subject.root / "operations"
 
     def before() -> None:
         operations: list[Operation] = []
-        watch(run, recorder(operations))
+        watch(below or run, recorder(operations))
         leave = os._exit
 
         def end(code: int) -> None:

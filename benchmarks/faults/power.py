@@ -39,7 +39,7 @@ class Disk:
     """What operations leave behind, below one folder."""
 
     def __init__(self, top: str):
-        self.top, self.root = os.path.dirname(top), Node(True)
+        self.top, self.root = top, Node(True)
 
     def find(self, path: str) -> Node:
         node = self.root
@@ -104,19 +104,23 @@ def run(tally: Tally, quick: bool, root: Path) -> None:
     """The power goes after every operation of whole runs."""
     for name in ("mujoco",) if quick else ("mujoco", "gymnasium"):
         subject = Subject(name, root)
-        log = recorded(subject, subject.fresh())
+        shutil.rmtree(root / "power", ignore_errors=True)
+        (root / "power").mkdir()
+        log = recorded(subject, root / "power" / "run", below=root / "power")
         assert subject.results
         seen: set[tuple] = set()
-        for number, model, disk in losses(log, str(root / f"{name}-run"), 13 if quick else 1):
+        for number, model, disk in losses(log, str(root / "power"), 13 if quick else 1):
             place = root / "lost"
             shutil.rmtree(place, ignore_errors=True)
             disk.leave(place, model, random.Random(number))
-            state = tuple((str(p), p.is_file() and p.read_bytes()) for p in sorted(place.rglob("*")))
+            state = tuple(
+                (str(p), p.is_file() and p.read_bytes()) for p in sorted(place.rglob("*"))
+            )
             least = published_and_synced(log[:number])
             if (state, least) in seen:
                 continue
             seen.add((state, least))
-            lost = subject.fresh(place / f"{name}-run" if (place / f"{name}-run").exists() else None)
+            lost = subject.fresh(place / "run" if (place / "run").exists() else None)
             case = f"{name} power lost after operation {number}, {model} of the rest kept"
             continue_and_judge(tally, subject, lost, subject.results, case, least=least)
 

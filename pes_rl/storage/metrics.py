@@ -53,7 +53,7 @@ class MetricsWriter:
             self._events = _Events(Path(run_dir), kept, hyperparameters or {})
             self._file = path.open("ab")
             self._digest = hashlib.sha256(path.read_bytes())
-            self._size = path.stat().st_size
+            self._size, self._lacking = path.stat().st_size, False
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}") from error
 
@@ -71,6 +71,7 @@ class MetricsWriter:
             self._size += len(line)
             self._events.add(clean)
         except OSError as error:
+            self._lacking = True
             raise UserError(f"cannot write {self._file.name}: {error.strerror}") from error
 
     @property
@@ -79,7 +80,12 @@ class MetricsWriter:
         return {"size": self._size, "sha256": self._digest.hexdigest()}
 
     def sync(self) -> None:
-        """Put every row on disk: call it before a checkpoint, which must not outlive its row."""
+        """Put every row on disk: call it before a checkpoint, which must not outlive its row.
+
+        Raises UserError once a row could not be written, whatever became of the disk since.
+        """
+        if self._lacking:
+            raise UserError(f"{self._file.name} lacks a row; resume the run, which makes it again")
         try:
             self._events.flush()
             os.fsync(self._file.fileno())

@@ -234,3 +234,15 @@ def test_progress_on_a_terminal(capsys, monkeypatch):
     assert "2:00:00 left" in shown
     assert "0:00 left" in shown
     assert shown.count("env steps/s") < 20
+
+
+def test_nothing_is_saved_after_a_row_that_is_missing(tmp_path, monkeypatch):
+    with MetricsWriter(tmp_path) as writer:
+        writer.write(row(1))
+        writer.sync()
+        with monkeypatch.context() as patch:
+            patch.setattr(writer._events, "add", lambda row: (_ for _ in ()).throw(OSError(28, "x")))
+            with pytest.raises(UserError, match="cannot write"):
+                writer.write(row(2))
+        with pytest.raises(UserError, match="lacks a row"):
+            writer.sync()

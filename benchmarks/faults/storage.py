@@ -24,7 +24,7 @@ def run(tally: Tally, quick: bool, root: Path) -> None:
     log = recorded(subject, subject.fresh())
     for code in ERRORS[:1] if quick else ERRORS:
         for forever in (False, True):
-            for number in range(0, len(log), 29 if quick else 1 if code == errno.EIO else 4):
+            for number in range(0, len(log), 29 if quick else 2 if code == errno.EIO else 9):
                 failing(tally, subject, log, number, code, forever)
     if quick:
         limited(tally, subject, resource.RLIMIT_FSIZE, "file size", 2000)

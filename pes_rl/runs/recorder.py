@@ -98,16 +98,14 @@ class Recorder:
         with self._pause():
             result = self.trainer.evaluate()
             self.last, self._scored = result.mean, self.trainer.updates
-            if self.last > self.best:  # never where it is NaN
-                self.best = self.last
-                self._save_policy(BEST_POLICY)
-        rows[-1] |= {
-            "eval/episode_return": self.last,
-            "eval/episode_return_std": result.std,
-            "eval/episode_length": float(result.lengths.mean()),
-            "eval/episodes": len(result.returns),
-            "eval/broken_episodes": result.broken,
-        }
+            rows[-1] |= {
+                "eval/episode_return": self.last,
+                "eval/episode_return_std": result.std,
+                "eval/episode_length": float(result.lengths.mean()),
+                "eval/episodes": len(result.returns),
+                "eval/broken_episodes": result.broken,
+            }
+            self._keep_best()
         if result.broken and not self._warned:
             self._warned = True
             self.note(
@@ -145,12 +143,19 @@ class Recorder:
         with self._pause():
             self._require_folder()
             self._metrics.sync()
+            self._keep_best()  # which the disk may have refused when it was evaluated
             if self.trainer.updates != self._saved_update:
                 arrays = flatten(self.trainer.state())
                 save_checkpoint(self.path, self.trainer.env_steps, arrays, self._meta())
                 self._saved_update = self.trainer.updates
                 self._processes.wait()
             self._save_policy(LAST_POLICY)
+
+    def _keep_best(self) -> None:
+        """Save the policy if its evaluation is the highest so far; that it is one counts then."""
+        if self._scored == self.trainer.updates and self.last > self.best:  # never where it is NaN
+            self._save_policy(BEST_POLICY)
+            self.best = self.last
 
     def conclude(self) -> None:
         """Say how the run ended."""

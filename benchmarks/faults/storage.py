@@ -24,12 +24,12 @@ def run(tally: Tally, quick: bool, root: Path) -> None:
     log = recorded(subject, subject.fresh())
     for code in ERRORS[:1] if quick else ERRORS:
         for forever in (False, True):
-            for number in range(0, len(log), 29 if quick else 2 if code == errno.EIO else 9):
+            for number in range(0, len(log), 29 if quick else 3 if code == errno.EIO else 17):
                 failing(tally, subject, log, number, code, forever)
     if quick:
         limited(tally, subject, resource.RLIMIT_FSIZE, "file size", 2000)
         return
-    for size in range(0, 12_000, 250):
+    for size in range(0, 12_000, 500):
         limited(tally, subject, resource.RLIMIT_FSIZE, "file size", size)
     opened = max(map(int, os.listdir("/proc/self/fd")))
     for number in range(opened - 4, opened + 16):
@@ -91,9 +91,9 @@ def disks(tally: Tally, subject: Subject) -> None:
         tally.facts["not tried"] = "real disks: nothing could be mounted"
         return
     try:
-        for size in range(4, 120, 4):
+        for size in range(4, 120, 8):
             on_disk(tally, subject, place, f"size={size}k", "size=1m")
-        for inodes in range(2, 40, 2):
+        for inodes in range(2, 40, 4):
             on_disk(tally, subject, place, f"size=1m,nr_inodes={inodes}", "nr_inodes=10000")
         run = place / "run"
         subject.child(run)

@@ -50,6 +50,7 @@ class Tally:
         now = time.monotonic()
         if now - self._shown > 10:
             self._shown = now
+            self.write()  # what there is, should this be ended
             say(f"{self.name}: {self.tried} cases in {now - self._start:.0f} s")
 
     @property

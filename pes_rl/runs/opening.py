@@ -43,7 +43,9 @@ def open_run(path: Path, changes: Mapping[str, int | None]) -> tuple[Config, Che
     checkpoint = load_latest(path)
     _refuse_edits(path, written, checkpoint, changes)
     trained, budget = checkpoint.meta["env_steps"], changes.get("num_env_steps")
-    if budget is not None and budget < trained:
+    # A run ends a little past its budget, and whoever asks for the same once more asks for nothing.
+    own = checkpoint.meta.get("config", {}).get("num_env_steps")
+    if budget is not None and budget < trained and budget != own:
         raise UserError(
             f"--num-env-steps {budget} is less than the {trained} that {path} has trained; "
             "give more to extend it"

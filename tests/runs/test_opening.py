@@ -188,6 +188,14 @@ def test_what_may_change_is_told_of_where_nobody_asked_for_it(run, capsys):
     assert "config.yaml has" not in capsys.readouterr().err
 
 
+def test_the_same_extension_may_be_asked_for_again(run):
+    longer = resume(run, num_env_steps=701, make=make)
+    assert longer.env_steps > 701
+    assert resume(run, num_env_steps=701, make=make).env_steps == longer.env_steps
+    with pytest.raises(UserError, match="less than"):
+        resume(run, num_env_steps=650, make=make)
+
+
 def test_rows_are_checked_up_to_the_checkpoint(tmp_path, capsys):
     def write(*numbers: tuple[int, int]) -> None:
         lines = (json.dumps({"update": u, "env_steps": n, "wall_time_s": 1.0}) for u, n in numbers)

@@ -1,4 +1,4 @@
-"""Runs that are killed, damaged, starved and interrupted: ``python -m benchmarks.faults --out DIR``.
+"""Runs that are killed, damaged, interrupted: ``python -m benchmarks.faults --out DIR``.
 
 One module a class of faults, each with ``run(tally, quick)``. What they share: `subjects` has tiny
 runs whose compiled trainers children inherit by a fork, `operations` sees every file operation of a

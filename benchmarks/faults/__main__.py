@@ -39,20 +39,17 @@ def main() -> int:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     subjects.prepare()
-    bad = 0
-    for name in options.classes:
-        module, tally = (
-            importlib.import_module(f"benchmarks.faults.{name}"),
-            Tally(name, options.out),
-        )
-        root = subjects.workplace()
-        try:
+    bad, root = 0, subjects.workplace()
+    try:
+        for name in options.classes:
+            module = importlib.import_module(f"benchmarks.faults.{name}")
+            tally = Tally(name, options.out)
             module.run(tally, options.scale == "quick", root)
-        finally:
-            shutil.rmtree(root, ignore_errors=True)
-        tally.write()
-        bad += len(tally.failures)
-        say(f"{name}: {tally.tried} cases, {dict(tally.counts)}")
+            tally.write()
+            bad += len(tally.failures)
+            say(f"{name}: {tally.tried} cases, {dict(tally.counts)}")
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
     (options.out / "table.md").write_text(table(options.out))
     return int(bad > 0)
 

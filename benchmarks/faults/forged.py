@@ -17,7 +17,7 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.faults.subjects import Subject
+from benchmarks.faults.subjects import subject as make_subject
 from benchmarks.faults.tally import REFUSED, SILENT, SURVIVED, TRACEBACK, Tally
 from pes_rl import cli
 from pes_rl.config import OPTIONS, build_config, load_config, save_config
@@ -55,7 +55,7 @@ def run(tally: Tally, quick: bool, root: Path) -> None:
     number = 20 if quick else 600
     where = root / "forged"
     where.mkdir()
-    policy = Subject("mujoco", root).whole / "policy" / "last" / POLICY_FILE
+    policy = make_subject("mujoco", root).whole / "policy" / "last" / POLICY_FILE
     fields = st.dictionaries(st.sampled_from(sorted(OPTIONS)), _field_values(), max_size=4)
     _try(tally, number, "config fields", fields, lambda x: _config(where, x))
     texts = st.one_of(_words, _values.map(_as_yaml), fields.map(_as_yaml), st.binary(max_size=60))

@@ -9,33 +9,40 @@ import re
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from benchmarks.faults.operations import Operation, killer, recorder, watch
 from benchmarks.faults.subjects import (
     Subject,
     differing,
+    fork,
     left_over,
     results,
     saved_steps,
 )
-from benchmarks.faults.tally import HUNG, LOST, SILENT, SURVIVED, TRACEBACK, Tally
+from benchmarks.faults.subjects import subject as make_subject
+from benchmarks.faults.tally import HUNG, LOST, REFUSED, SILENT, SURVIVED, TRACEBACK, Tally
+from pes_rl import cli
 
 
 def run(tally: Tally, quick: bool, root: Path) -> None:
     """Kill whole runs, resumed ones, extended ones, and chains."""
     if quick:
-        subject = Subject("mujoco", root)
-        sweep(tally, subject, None, (), step=23)
-        sweep(tally, subject, subject.half(), (), step=23)
+        subject = make_subject("mujoco", root)
+        sweep(tally, subject, None, (), step=37)
+        sweep(tally, subject, subject.half(), (), step=83)
+        crowd(tally, subject, 3)
         chain(tally, subject, random.Random(1))
         return
     for name, step in (("mujoco", 1), ("gymnasium", 2), ("swimmer", 2), ("brax", 5)):
-        subject = Subject(name, root)
+        subject = make_subject(name, root)
         sweep(tally, subject, None, (), step)
         sweep(tally, subject, subject.half(), (), 2 * step)
         longer = str(subject.config.num_env_steps + 60)
         sweep(tally, subject, subject.half(), ("--num-env-steps", longer), 3 * step)
+        for updates in range(1, 10, step):
+            crowd(tally, subject, updates)
         for number in range(60 // step):
             chain(tally, subject, random.Random(number))
 
@@ -54,7 +61,7 @@ def sweep(
         case = f"{subject.name} {'resumed' if source else 'whole'} {' '.join(more)}"
         case += f" {moment} operation {number}, {log[number].kind}"
         run = subject.fresh(source)
-        ended = subject.child(run, lambda n=number, m=moment: watch(run, killer(n, m)), *more)
+        ended = subject.child(run, partial(watch, run, killer(number, moment)), *more)
         if ended.code != -signal.SIGKILL:
             tally.add(HUNG if ended.code is None else TRACEBACK, case, ended.said, run)
             continue
@@ -132,6 +139,30 @@ def chain(tally: Tally, subject: Subject, draws: random.Random) -> None:
     if parts := differing(results(run), subject.results):
         tally.counts[SURVIVED] -= kills
         tally.add(SILENT, case, f"other {parts}", run)
+
+
+def crowd(tally: Tally, subject: Subject, updates: int) -> None:
+    """A run that is trained is resumed by another process, which is refused."""
+    run = subject.fresh()
+    said = subject.root / "crowd"
+
+    def before() -> None:
+        def advance() -> object:
+            if subject.trainer.updates == updates:
+                other = fork(lambda: cli.main(["train", "--resume", str(run)]))
+                said.write_text(f"{other.code} {other.said}")
+            return plain()
+
+        plain, subject.trainer.advance = subject.trainer.advance, advance
+
+    ended, case = subject.child(run, before), f"{subject.name} resumed in update {updates}"
+    other = said.read_text() if said.exists() else ""
+    if not (other.startswith("2 ") and "already in use" in other):
+        tally.add(SILENT, case, f"the second process: {other}", run)
+    elif ended.code != 0 or (parts := differing(results(run), subject.results)):
+        tally.add(LOST, case, f"{ended} other {parts if ended.code == 0 else 'end'}", run)
+    else:
+        tally.add(REFUSED, case)
 
 
 def alarm(seconds: float) -> None:

@@ -32,7 +32,7 @@ Around = Callable[[Operation, Callable[[], Any]], Any]
 """Given an operation and what does it; returns what that returned."""
 
 
-def watch(root: Path, around: Around) -> None:
+def watch(root: Path, around: Around) -> None:  # noqa: C901
     """From now on every operation below ``root`` goes through ``around``."""
     top = str(root)
     depth = [0]  # of operations inside one another, of which only the outer one counts

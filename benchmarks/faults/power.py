@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.faults.kills import continue_and_judge, published, recorded
 from benchmarks.faults.operations import Operation
-from benchmarks.faults.subjects import Subject
+from benchmarks.faults.subjects import subject as make_subject
 from benchmarks.faults.tally import Tally
 
 # What becomes of what was not synced: nothing of it is there; names are, contents are not; contents
@@ -103,13 +103,13 @@ def _leave(node: Node, place: Path, model: str, draws: random.Random) -> None:
 def run(tally: Tally, quick: bool, root: Path) -> None:
     """The power goes after every operation of whole runs."""
     for name in ("mujoco",) if quick else ("mujoco", "gymnasium"):
-        subject = Subject(name, root)
+        subject = make_subject(name, root)
         shutil.rmtree(root / "power", ignore_errors=True)
         (root / "power").mkdir()
         log = recorded(subject, root / "power" / "run", below=root / "power")
         assert subject.results
         seen: set[tuple] = set()
-        for number, model, disk in losses(log, str(root / "power"), 13 if quick else 1):
+        for number, model, disk in losses(log, str(root / "power"), 37 if quick else 1):
             place = root / "lost"
             shutil.rmtree(place, ignore_errors=True)
             disk.leave(place, model, random.Random(number))

@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks.faults.kills import continue_and_judge
 from benchmarks.faults.operations import Operation, watch
 from benchmarks.faults.subjects import Subject, differing, results, saved_steps
+from benchmarks.faults.subjects import subject as make_subject
 from benchmarks.faults.tally import HUNG, LOST, SILENT, SURVIVED, TRACEBACK, Tally
 from pes_rl.errors import UserError
 from pes_rl.storage.metrics import read_metrics
@@ -25,7 +26,7 @@ PHASES = ("start", "compile", "advance", "evaluate", "state", "save", "policy", 
 
 def run(tally: Tally, quick: bool, root: Path) -> None:
     """Every signal in every phase, of the first and of the second half of a run."""
-    subject = Subject("mujoco", root)
+    subject = make_subject("mujoco", root)
     names = [s.name[3:] for s in ASK] + list(ENDING + IGNORED)
     for name in ("INT", "TERM", "USR1", "PIPE") if quick else names:
         for phase in PHASES[2::2] if quick else PHASES:

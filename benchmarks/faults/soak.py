@@ -1,4 +1,4 @@
-"""A long run, resumed again and again in one process: what it holds of the machine stays the same."""
+"""A long run, resumed many times in one process: what it holds of the machine stays the same."""
 
 from __future__ import annotations
 

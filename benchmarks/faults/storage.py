@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks.faults.kills import continue_and_judge, published, recorded
 from benchmarks.faults.operations import Operation, failer, watch
 from benchmarks.faults.subjects import Ended, Subject, differing, results
+from benchmarks.faults.subjects import subject as make_subject
 from benchmarks.faults.tally import HUNG, LOST, REFUSED, SILENT, SURVIVED, TRACEBACK, Tally
 
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EROFS, errno.EMFILE)
@@ -20,11 +21,11 @@ ERRORS = (errno.EIO, errno.ENOSPC, errno.EROFS, errno.EMFILE)
 
 def run(tally: Tally, quick: bool, root: Path) -> None:
     """Every operation fails, once and from then on; then real disks and limits."""
-    subject = Subject("mujoco", root)
+    subject = make_subject("mujoco", root)
     log = recorded(subject, subject.fresh())
     for code in ERRORS[:1] if quick else ERRORS:
         for forever in (False, True):
-            for number in range(0, len(log), 29 if quick else 3 if code == errno.EIO else 17):
+            for number in range(0, len(log), 43 if quick else 3 if code == errno.EIO else 17):
                 failing(tally, subject, log, number, code, forever)
     if quick:
         limited(tally, subject, resource.RLIMIT_FSIZE, "file size", 2000)

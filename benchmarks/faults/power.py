@@ -116,7 +116,7 @@ def run(tally: Tally, quick: bool, root: Path) -> None:
             state = tuple(
                 (str(p), p.is_file() and p.read_bytes()) for p in sorted(place.rglob("*"))
             )
-            least = published_and_synced(log[:number])
+            least = acknowledged(log[:number])
             if (state, least) in seen:
                 continue
             seen.add((state, least))
@@ -135,7 +135,7 @@ def losses(log: list[Operation], top: str, step: int) -> Iterator[tuple[int, str
                 yield number, model, disk
 
 
-def published_and_synced(log: list[Operation]) -> int:
-    """Env steps of the newest checkpoint whose name was put on disk."""
-    ends = [i for i, x in enumerate(log) if x.kind == "fsync" and x.path.endswith("/checkpoints")]
-    return published(log[: ends[-1]]) if ends else -1
+def acknowledged(log: list[Operation]) -> int:
+    """Env steps of the newest checkpoint that the run had gone on from, taking it for saved."""
+    later = [i for i, x in enumerate(log) if "/policy/" in x.path or x.path.endswith(".jsonl")]
+    return published(log[: later[-1]]) if later else -1

@@ -1,4 +1,4 @@
-"""Take away what keeps runs safe, and see the quick suite notice: ``-m benchmarks.faults.mutations``.
+"""Take away what keeps runs safe; the quick suite notices: ``-m benchmarks.faults.mutations``.
 
 Prints a line for each; exits with 1 if one goes unnoticed.
 """

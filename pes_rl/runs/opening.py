@@ -97,9 +97,9 @@ def _refuse_edits(
 ) -> None:
     """Raise UserError if ``config.yaml`` is not what the checkpoint was trained with.
 
-    What may change when a run is resumed, and is not given now, is told of: an interrupted extension
-    leaves it so, but an edit or damage does too. Checkpoints of earlier versions do not say what
-    they were trained with.
+    What may change when a run is resumed, and is not given now, is told of: an interrupted
+    extension leaves it so, but an edit or damage does too. Checkpoints of earlier versions do not
+    say what they were trained with.
     """
     trained = checkpoint.meta.get("config", {})
     for name, value in asdict(written).items():

@@ -18,7 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from pes_rl.errors import UserError, suggest
-from pes_rl.storage.files import keep_name, make_folders, read_json, write_bytes_atomic, write_text_atomic
+from pes_rl.storage.files import (
+    keep_name,
+    make_folders,
+    read_json,
+    write_bytes_atomic,
+    write_text_atomic,
+)
 
 CONFIG, COMMAND, VERSIONS = "config.yaml", "command.txt", "versions.json"
 METRICS, EVENTS, CHECKPOINTS = "metrics.jsonl", "events", "checkpoints"

@@ -26,7 +26,7 @@ def test_every_case_continues_bit_for_bit_or_is_one_line(tmp_path):
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     for name, least in LEAST.items():

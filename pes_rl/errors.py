@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 _SHOWN = 100  # characters of a value in a message
-_LONGEST, _END = 800, 200  # characters of a message, and of its end, where the fix is
+_LONGEST, _END = 390, 150  # characters of a message, and of its end, where the fix is
 
 
 class UserError(Exception):

@@ -17,7 +17,7 @@ from pes_rl.runs.health import Health
 from pes_rl.runs.progress import Progress
 from pes_rl.storage.checkpoint import Checkpoint, flatten, save_checkpoint
 from pes_rl.storage.metrics import EVALUATED, MetricsWriter, Written
-from pes_rl.storage.policy import save_policy
+from pes_rl.storage.policy import policy_fingerprint, save_policy, warn_of_other_policy
 from pes_rl.storage.run_folder import BEST_POLICY, LAST_POLICY, METRICS
 from pes_rl.training.processes import Processes
 from pes_rl.training.protocol import Trainer
@@ -64,6 +64,7 @@ class Recorder:
         self.best = meta.get("best_return", -math.inf)
         self.last = meta.get("last_return", math.nan)
         self._scored = meta.get("scored_update", -1)
+        self._seen = meta.get("files", {})
         self._health, self._warned = Health.of(meta), False
         self._earlier_seconds = meta.get("wall_time_s", 0.0)
         self._start = self._row_time = time.perf_counter()
@@ -75,6 +76,8 @@ class Recorder:
         self._saved_time = self._start
 
     def __enter__(self) -> Recorder:
+        if self._written is not None:
+            warn_of_other_policy(self.path / BEST_POLICY, self._seen.get("best"), self._row_steps)
         with contextlib.ExitStack() as files:
             label = f"{self.config.env} {self.config.estimator}"
             self._metrics = files.enter_context(
@@ -109,18 +112,16 @@ class Recorder:
         with self._pause():
             result = self.trainer.evaluate()
             self.last, self._scored = result.mean, self.trainer.updates
-            if self.last > self.best:  # never where it is NaN
-                self.best = self.last
-                self._save_policy(BEST_POLICY)
+            rows[-1] |= {
+                EVALUATED: self.last,
+                "eval/episode_return_std": result.std,
+                "eval/episode_length": float(result.lengths.mean()),
+                "eval/episodes": len(result.returns),
+                "eval/broken_episodes": result.broken,
+            }
+            self._keep_best()
             if self.last >= self._goal:
                 rows[-1]["eval/confirmed_return"] = self._confirm(len(result.returns))
-        rows[-1] |= {
-            EVALUATED: self.last,
-            "eval/episode_return_std": result.std,
-            "eval/episode_length": float(result.lengths.mean()),
-            "eval/episodes": len(result.returns),
-            "eval/broken_episodes": result.broken,
-        }
         if result.broken and not self._warned:
             self._warned = True
             self.note(
@@ -174,6 +175,7 @@ class Recorder:
         with self._pause():
             self._require_folder()
             self._metrics.sync()
+            self._keep_best()  # which the disk may have refused when it was evaluated
             if self.trainer.updates != self._saved_update:
                 arrays = flatten(self.trainer.state())
                 keep = self.config.keep_checkpoints
@@ -182,6 +184,12 @@ class Recorder:
                 self._processes.wait()
             self._save_policy(LAST_POLICY)
         self._saved_time = time.perf_counter()
+
+    def _keep_best(self) -> None:
+        """Save the policy if its evaluation is the highest so far; that it is one counts then."""
+        if self._scored == self.trainer.updates and self.last > self.best:  # never where it is NaN
+            self._save_policy(BEST_POLICY)
+            self.best = self.last
 
     def conclude(self) -> None:
         """Say how the run ended."""
@@ -246,6 +254,7 @@ class Recorder:
             "metrics": self._metrics.written(self.trainer.updates),
             "health": asdict(self._health),
             "config": asdict(self.config),
+            "files": {"best": policy_fingerprint(self.path / BEST_POLICY)},
         }
 
     def _save_policy(self, name: str) -> None:

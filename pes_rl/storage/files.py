@@ -10,7 +10,7 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,23 @@ def fsync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def make_folders(folder: Path) -> Iterator[Path]:
+    """Make what is missing of ``folder`` and those above it, one by one, to survive a power cut."""
+    for path in reversed([p for p in (folder, *folder.parents) if not os.path.lexists(p)]):
+        path.mkdir(exist_ok=True)  # two runs may start at the same time
+        yield path
+        keep_name(path)
+
+
+def keep_name(path: Path) -> None:
+    """Make what was created at ``path`` survive a power cut under its name, if that can be done.
+
+    The folder that it is in may be somebody else's, and not be readable.
+    """
+    with contextlib.suppress(OSError):
+        fsync_folder(path.parent)
 
 
 def write_synced(path: Path, data: bytes) -> None:

@@ -65,6 +65,7 @@ class MetricsWriter:
             self._size, self._digest = len(before), hashlib.sha256(before)
             self._events = _Events(Path(run_dir), kept, hyperparameters or {})
             self._file = path.open("ab")
+            self._lacking = False
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}") from error
 
@@ -82,6 +83,7 @@ class MetricsWriter:
             self._digest.update(line)
             self._events.add(clean)
         except OSError as error:
+            self._lacking = True
             raise UserError(f"cannot write {self._file.name}: {error.strerror}") from error
 
     def written(self, update: int) -> Written:
@@ -89,7 +91,12 @@ class MetricsWriter:
         return Written(update, self._size, self._digest.hexdigest())
 
     def sync(self) -> None:
-        """Put every row on disk: call it before a checkpoint, which must not outlive its row."""
+        """Put every row on disk: call it before a checkpoint, which must not outlive its row.
+
+        Raises UserError once a row could not be written, whatever became of the disk since.
+        """
+        if self._lacking:
+            raise UserError(f"{self._file.name} lacks a row; resume the run, which makes it again")
         try:
             self._events.flush()
             os.fsync(self._file.fileno())
@@ -261,5 +268,5 @@ def _alteration(data: bytes, path: Path, written: Written) -> str:
             return f"line {number} has {row['env_steps']} env steps, after {before['env_steps']}"
         before = row
     if len(data) < written.size:
-        return f"{written.size - len(data)} of {written.size} bytes are lost"
+        return f"it has {len(data)} of the {written.size} bytes that training wrote"
     return f"its first {written.size} bytes are not those that training wrote"

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pes_rl import zoo
+from pes_rl.console import warn
 from pes_rl.errors import UserError, shown
 from pes_rl.policies import Policy, kind_of
 from pes_rl.policies.action import ActionSpec
@@ -34,7 +35,7 @@ from pes_rl.storage.description import (
     scalars_of,
     theta_of,
 )
-from pes_rl.storage.files import Place, as_path, plain, write_bytes_atomic
+from pes_rl.storage.files import Place, as_path, make_folders, plain, write_bytes_atomic
 from pes_rl.storage.run_folder import BEST_POLICY, LAST_POLICY, is_run, suggest_run, versions
 from pes_rl.storage.saved_policy import SavedPolicy
 
@@ -93,11 +94,36 @@ def save_policy(
     text = json.dumps(plain(description), indent=2)
     header = {"description": text, "sha256": _digest(text, arrays)}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        list(make_folders(folder))
         write_bytes_atomic(folder / POLICY_FILE, _in_order(save(arrays, metadata=header)))
         write_bytes_atomic(folder / DESCRIPTION_FILE, f"{text}\n".encode(), durable=False)
     except OSError as error:
         raise UserError(f"cannot save the policy in {folder}: {error.strerror}") from error
+
+
+def policy_fingerprint(folder: Path) -> str | None:
+    """SHA-256 of the policy file in ``folder``, None where none can be read."""
+    try:
+        return hashlib.sha256((folder / POLICY_FILE).read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def warn_of_other_policy(folder: Path, known: str | None, env_steps: int) -> None:
+    """Warn unless ``folder`` has the policy of fingerprint ``known``, or a newer one.
+
+    A run that is resumed after ``env_steps`` may have saved one since, which it will save again.
+    """
+    found = policy_fingerprint(folder)
+    if known in (None, found):
+        return
+    try:
+        if load_policy(folder).scores.get("env_steps", 0) > env_steps:
+            return
+        problem = "is not the policy that the run saved there"
+    except UserError as error:
+        problem = f"is lost ({error})"
+    warn(f"{folder} {problem}; another comes only with a better evaluation")
 
 
 def _in_order(data: bytes) -> bytes:

@@ -18,7 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from pes_rl.errors import UserError, suggest
-from pes_rl.storage.files import read_json, write_bytes_atomic, write_text_atomic
+from pes_rl.storage.files import (
+    keep_name,
+    make_folders,
+    read_json,
+    write_bytes_atomic,
+    write_text_atomic,
+)
 
 CONFIG, COMMAND, VERSIONS = "config.yaml", "command.txt", "versions.json"
 METRICS, CHECKPOINTS = "metrics.jsonl", "checkpoints"
@@ -69,18 +75,16 @@ def _made(folder: Path) -> bool:
         folder.mkdir()
     except FileExistsError:
         return False
+    keep_name(folder)
     return True
 
 
 @contextlib.contextmanager
 def _writable(folder: Path) -> Iterator[None]:
     """Inside, ``folder`` is there and can be written to; what was made goes again if that fails."""
-    missing = [p for p in (folder, *folder.parents) if not os.path.lexists(p)]
     created: list[Path] = []
     try:
-        for parent in reversed(missing):
-            parent.mkdir(exist_ok=True)  # two runs may start at the same time
-            created.append(parent)
+        created.extend(make_folders(folder))
         # Permissions alone do not say it: a read-only disk, or an access list, may still refuse.
         with tempfile.TemporaryFile(dir=folder, prefix=".probe-"):
             pass

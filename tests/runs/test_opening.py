@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -140,7 +141,7 @@ def test_a_checkpoint_that_does_not_say_its_configuration_is_accepted(run, monke
 
 ALTERED = {
     "doubled": ([1, 2, 2, 3, 4], "line 3 is of update 2, after one of 2"),
-    "missing": ([1, 3, 4], "bytes are lost"),
+    "missing": ([1, 3, 4], "bytes that training wrote"),
     "flipped": ([1, 3, 2, 4], "line 3 is of update 2, after one of 3"),
 }
 
@@ -157,3 +158,39 @@ def test_rows_that_training_did_not_write_so_are_named(name, run, capsys):
     assert f"{path} was altered: " in said and words in said
     assert path.read_bytes().startswith(altered)
     assert len(read_metrics(run)) > len(altered.splitlines())
+
+
+def test_a_changed_number_and_another_run_s_policy_are_noticed(run, tmp_path, capsys):
+    resume(run, num_env_steps=700, make=make)
+    assert "warning" not in capsys.readouterr().err
+    path = run / "metrics.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"train/live_fraction": 1.0', b'"x": 7.0', 1))
+    other = train_from_config(
+        dataclasses.replace(CONFIG, seed=9), tmp_path / "other", "test", make=make
+    ).path
+    shutil.copytree(other / "policy" / "best", run / "policy" / "best", dirs_exist_ok=True)
+    resume(run, num_env_steps=800, make=make)
+    said = capsys.readouterr().err
+    assert f"{path} was altered: it has " in said
+    assert f"{run}/policy/best is not the policy that the run saved there" in said
+    file = run / "policy" / "best" / "policy.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    resume(run, num_env_steps=900, make=make)
+    assert f"{run}/policy/best is lost" in capsys.readouterr().err
+
+
+def test_what_may_change_is_told_of_where_nobody_asked_for_it(run, capsys):
+    edit(run, num_env_steps=800)
+    resume(run, make=make)
+    said = capsys.readouterr().err
+    assert f"{run}/config.yaml has num_env_steps 800, the newest checkpoint 600" in said
+    resume(run, num_env_steps=900, make=make)
+    assert "config.yaml has" not in capsys.readouterr().err
+
+
+def test_the_same_extension_may_be_asked_for_again(run):
+    longer = resume(run, num_env_steps=701, make=make)
+    assert longer.env_steps > 701
+    assert resume(run, num_env_steps=701, make=make).env_steps == longer.env_steps
+    with pytest.raises(UserError, match="less than"):
+        resume(run, num_env_steps=650, make=make)

@@ -10,6 +10,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pes_rl.errors import UserError
+from pes_rl.runs import recorder
 from pes_rl.runs.run import resume, train_from_config
 from pes_rl.runs.signals import stop_signals
 from pes_rl.storage.checkpoint import load_latest
@@ -102,6 +104,23 @@ def test_an_evaluation_that_raises_loses_nothing(whole, tmp_path, monkeypatch):
     assert load_latest(tmp_path / "run").meta["update"] == len(kept)
     resume(tmp_path / "run", make=SOUND)
     assert arrays(tmp_path / "run") == arrays(whole.path)
+
+
+def test_a_best_policy_that_the_disk_refuses_once_is_saved_after_all(whole, tmp_path, monkeypatch):
+    plain, refused = recorder.save_policy, []
+
+    def save(folder, *arguments):
+        if folder.name == "best" and not refused:
+            raise refused.append(folder) or UserError("cannot save the policy")
+        plain(folder, *arguments)
+
+    monkeypatch.setattr(recorder, "save_policy", save)
+    with pytest.raises(UserError, match="cannot save"):
+        train_from_config(CONFIG, tmp_path / "run", "test", make=SOUND)
+    resume(tmp_path / "run", make=SOUND)
+    assert rows(tmp_path / "run") == rows(whole.path)
+    one, two = (load_policy(path / "policy" / "best") for path in (tmp_path / "run", whole.path))
+    np.testing.assert_array_equal(one.theta, two.theta)
 
 
 def test_a_run_stays_where_it_was_begun_and_goes_wherever_a_path_does(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pes_rl.errors import UserError
-from pes_rl.storage.files import as_path, plain, read_json, write_text_atomic
+from pes_rl.storage.files import as_path, make_folders, plain, read_json, write_text_atomic
 
 
 def test_an_interrupted_write_keeps_the_old_file(tmp_path, monkeypatch):
@@ -57,3 +57,14 @@ def test_paths_as_users_give_them(tmp_path, monkeypatch):
     ):
         with pytest.raises(UserError, match=words):
             as_path(bad)
+
+
+def test_folders_that_are_made_keep_their_names_when_the_power_goes(tmp_path, monkeypatch):
+    synced, fsync = [], os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd))
+    )
+    made = list(make_folders(tmp_path / "a" / "b"))
+    assert made == [tmp_path / "a", tmp_path / "a" / "b"]
+    assert synced == [str(tmp_path), str(tmp_path / "a")]
+    assert list(make_folders(tmp_path / "a" / "b")) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import sys
 import time
@@ -122,8 +123,8 @@ def test_resume_before_the_first_row_and_where_updates_have_no_rows(tmp_path, ca
 
 
 ALTERED = {
-    "lost": ([1, 2], [1, 2], "53 of 159 bytes are lost"),
-    "all lost": ([], [], "159 of 159 bytes are lost"),
+    "lost": ([1, 2], [1, 2], "it has 106 of the 159 bytes that training wrote"),
+    "all lost": ([], [], "it has 0 of the 159 bytes that training wrote"),
     "doubled": ([1, 2, 2, 3, 4], [1, 2, 2, 3], "line 3 is of update 2, after one of 2"),
     "flipped": ([1, 7, 3, 4], [1, 7, 3], "its first 159 bytes are not those that training wrote"),
     "steps": ([1, -2, 3], [1, -2, 3], "line 2 has 30 env steps, after 1500"),
@@ -255,3 +256,15 @@ def test_progress_on_a_terminal(capsys, monkeypatch):
     assert "2:00:00 left" in shown
     assert "0:00 left" in shown
     assert shown.count("env steps/s") < 20
+
+
+def test_nothing_is_saved_after_a_row_that_is_missing(tmp_path, monkeypatch):
+    with MetricsWriter(tmp_path) as writer:
+        writer.write(row(1))
+        writer.sync()
+        with monkeypatch.context() as patch:
+            patch.setattr(writer._events, "add", lambda row: os.close(-1))
+            with pytest.raises(UserError, match="cannot write"):
+                writer.write(row(2))
+        with pytest.raises(UserError, match="lacks a row"):
+            writer.sync()

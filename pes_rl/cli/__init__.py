@@ -110,7 +110,7 @@ def _nearest(flag: str, known: list[str]) -> str:
     for name in same:
         if name in known:
             return f"; did you mean '{name}'?"
-    bare = suggest(flag.lstrip("-"), (name[2:] for name in known if name != "--help"), 0.6)
+    bare = suggest(flag.lstrip("-"), (name[2:] for name in known if name != "--help"))
     return bare.replace("'", "'--", 1)
 
 

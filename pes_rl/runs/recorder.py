@@ -13,6 +13,7 @@ from typing import Any
 
 from pes_rl.config.values import seconds
 from pes_rl.errors import UserError
+from pes_rl.runs import ends
 from pes_rl.runs.health import Health
 from pes_rl.runs.progress import Progress
 from pes_rl.storage.checkpoint import Checkpoint, flatten, save_checkpoint
@@ -21,6 +22,8 @@ from pes_rl.storage.policy import save_policy
 from pes_rl.storage.run_folder import BEST_POLICY, LAST_POLICY, METRICS
 from pes_rl.training.processes import Processes
 from pes_rl.training.protocol import Trainer
+
+_OUTLOOK_S = 2.0  # of training, after which its speed is known
 
 Callback = Callable[[dict[str, Any]], Any]
 
@@ -63,6 +66,7 @@ class Recorder:
         meta = checkpoint.meta if checkpoint else {}
         self.best = meta.get("best_return", -math.inf)
         self.last = meta.get("last_return", math.nan)
+        self._solved: int | None = meta.get("solved_env_steps")
         self._scored = meta.get("scored_update", -1)
         self._health, self._warned = Health.of(meta), False
         self._earlier_seconds = meta.get("wall_time_s", 0.0)
@@ -98,11 +102,17 @@ class Recorder:
 
     def note(self, text: str) -> None:
         """Say one thing above the bar or in the log."""
-        self._progress.note(f"{self.path}: {text}")
+        self._progress.note(f"{ends.place(self.path)}: {text}")
+
+    def introduce(self) -> None:
+        """Say what is about to be trained."""
+        size, done = self.trainer.theta.size, self.trainer.env_steps
+        self._progress.note(ends.opening(self.config, size, done, self.path))
 
     def start(self) -> None:
         """Training begins now: what compiling and the first checkpoint took is not its speed."""
         self._row_time, self._paused = time.perf_counter(), 0.0
+        self._begun: tuple[float, int] | None = self._row_time, self.trainer.env_steps
 
     def evaluate(self, rows: list[dict[str, Any]]) -> None:
         """Score the policy, keep it if it is the best so far, and add the score to the last row."""
@@ -112,6 +122,9 @@ class Recorder:
             if self.last > self.best:  # never where it is NaN
                 self.best = self.last
                 self._save_policy(BEST_POLICY)
+            threshold = self.config.environment.threshold
+            if self._solved is None and threshold is not None and self.last >= threshold:
+                self._solved = self.trainer.env_steps
             if self.last >= self._goal:
                 rows[-1]["eval/confirmed_return"] = self._confirm(len(result.returns))
         rows[-1] |= {
@@ -165,9 +178,19 @@ class Recorder:
         if self._callback is not None:
             for row in whole:  # after all have been kept, for it may raise
                 self.finished |= bool(self._callback(row))
-        shown = None if math.isnan(self.last) else self.last
-        best = None if math.isinf(self.best) else self.best
-        self._progress.update(self.trainer.env_steps, speed, shown, best)
+        self._look_ahead(now)
+        self._progress.update(
+            self.trainer.env_steps, speed, self.last, self.best, EVALUATED in rows[-1]
+        )
+
+    def _look_ahead(self, now: float) -> None:
+        """Say once, as soon as it is known, how long the run will take."""
+        if self._begun is None or now - self._begun[0] < _OUTLOOK_S:
+            return
+        speed = (self.trainer.env_steps - self._begun[1]) / (now - self._begun[0])
+        self._begun = None
+        if self.trainer.env_steps < self.config.num_env_steps:
+            self._progress.note(ends.outlook(self.config, self.trainer.env_steps, speed))
 
     def save(self) -> None:
         """Save the run, unless it is saved as it is, and its present policy."""
@@ -183,13 +206,16 @@ class Recorder:
             self._save_policy(LAST_POLICY)
         self._saved_time = time.perf_counter()
 
-    def conclude(self) -> None:
-        """Say how the run ended."""
-        best, last = (f"{x:.1f}" if math.isfinite(x) else "none" for x in (self.best, self.last))
-        self.note(f"best return {best}, last {last}")
-        remark = self._health.remark(self.trainer.updates)
-        if remark and not self._failure():
-            self.note(remark)
+    def conclude(self, stopped: bool = False) -> None:
+        """Say how the run ended: by itself, or ``stopped`` by a signal."""
+        env_steps, remark = self.trainer.env_steps, self._health.remark(self.trainer.updates)
+        if stopped:
+            self._progress.note(ends.stopping(self.config, env_steps, self.path))
+        elif not self._failure():
+            scores, time_s = ends.Scores(self.best, self.last, self._solved), self._wall_time()
+            self._progress.note(ends.closing(self.config, scores, env_steps, time_s, self.path))
+            if remark:
+                self.note(remark)
 
     def check(self) -> None:
         """Raise UserError if the run has used its budget and come to nothing."""
@@ -241,6 +267,7 @@ class Recorder:
             "wall_time_s": self._wall_time(),
             "best_return": self.best,
             "last_return": self.last,
+            "solved_env_steps": self._solved,
             "scored_update": self._scored,
             "num_shares": self.trainer.num_shares,
             "metrics": self._metrics.written(self.trainer.updates),

@@ -32,11 +32,11 @@ CASES = {
     "pes-rl|train|--env|Hopper|--estimator|=": set(ESTIMATOR_NAMES),
     "pes-rl|train|--seed|_": set(),
     "pes-rl|train|--env|Hopper|--r": {"--run-dir", "--resume", "--reward-shift"},
-    "pes-rl|train|--config|fi": {"file.yaml", "figures"},
-    "pes-rl|train|--resume|fi": {"figures"},
+    "pes-rl|train|--config|m": {"mine.yaml", "made"},
+    "pes-rl|train|--resume|m": {"made"},
     "pes-rl|compare|--env|Hopper|Sw": {"Swimmer"},
     "pes-rl|evaluate|zoo/S": {"zoo/Swimmer"},
-    "pes-rl|evaluate|--json|fi": {"figures"},
+    "pes-rl|evaluate|--json|m": {"made"},
     "pes-rl|evaluate|--seed|3|zoo/S": {"zoo/Swimmer"},
     "pes-rl|reproduce|toy": {"toy-regression"},
     "pes-rl|completion|z": {"zsh"},
@@ -49,8 +49,8 @@ def scripts(tmp_path, capsys):
     for shell in ("bash", "zsh", "fish"):
         assert cli.main(["completion", shell]) == 0
         (tmp_path / shell).write_text(capsys.readouterr().out)
-    (tmp_path / "file.yaml").touch()
-    (tmp_path / "figures").mkdir()
+    (tmp_path / "mine.yaml").touch()
+    (tmp_path / "made").mkdir()
     return tmp_path
 
 

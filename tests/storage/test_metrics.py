@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import struct
 import math
+import struct
 import sys
 import time
 from importlib import import_module

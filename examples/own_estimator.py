@@ -1,6 +1,6 @@
 """An estimator of one's own, on a problem of the paper: python examples/own_estimator.py
 
-A segment's loss is multiplied by noise: in PES by the sum of what was drawn since the episode began,
+A segment's loss is multiplied by noise: in PES by the sum of what was drawn in the episode so far,
 in truncated ES by what is in force alone, here by something between. On influence balancing what
 helps at once hurts in the long run, so who is blind to the long run moves the wrong way.
 """

@@ -16,9 +16,9 @@ from pes_rl.errors import UserError
 from pes_rl.runs import ends
 from pes_rl.runs.health import Health
 from pes_rl.runs.progress import Progress
+from pes_rl.runs.saving import save_trained
 from pes_rl.storage.checkpoint import Checkpoint, flatten, save_checkpoint
 from pes_rl.storage.metrics import EVALUATED, MetricsWriter, Written
-from pes_rl.storage.policy import save_policy
 from pes_rl.storage.run_folder import BEST_POLICY, LAST_POLICY, METRICS
 from pes_rl.training.processes import Processes
 from pes_rl.training.protocol import Trainer
@@ -77,6 +77,7 @@ class Recorder:
         self._written = Written(*told) if checkpoint else None
         self._overdue_s = seconds(self.config.checkpoint_every) or math.inf
         self._saved_time = self._start
+        self._begun: tuple[float, int] | None = None
 
     def __enter__(self) -> Recorder:
         with contextlib.ExitStack() as files:
@@ -112,7 +113,7 @@ class Recorder:
     def start(self) -> None:
         """Training begins now: what compiling and the first checkpoint took is not its speed."""
         self._row_time, self._paused = time.perf_counter(), 0.0
-        self._begun: tuple[float, int] | None = self._row_time, self.trainer.env_steps
+        self._begun = self._row_time, self.trainer.env_steps
 
     def evaluate(self, rows: list[dict[str, Any]]) -> None:
         """Score the policy, keep it if it is the best so far, and add the score to the last row."""
@@ -277,27 +278,5 @@ class Recorder:
 
     def _save_policy(self, name: str) -> None:
         self._require_folder()
-        trainer, config = self.trainer, self.config
-        environment = config.environment
-        save_policy(
-            self.path / name,
-            trainer.policy,
-            trainer.theta,
-            trainer.normalizer if config.normalize_observations else None,
-            trainer.action,
-            {
-                "name": environment.name,
-                "gymnasium_id": environment.gymnasium_id,
-                "engine": config.engine,
-                "backend": config.backend,
-                "horizon": config.episode_length,
-                "kwargs": dict(environment.kwargs),
-                "wrappers": environment.wrappers,
-            },
-            {
-                "env_steps": trainer.env_steps,
-                "episode_return": self.last if self._scored == trainer.updates else None,
-            },
-            trainer.observation,
-            trainer.action_shape,
-        )
+        scored = self.last if self._scored == self.trainer.updates else None
+        save_trained(self.trainer, self.path / name, scored)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from pes_rl.config import build_config
 from pes_rl.envs.loading import name_of
 from pes_rl.storage.files import Place, as_path
 
 if TYPE_CHECKING:
+    from pes_rl.config.overrides import Changes, Overrides
     from pes_rl.runs.recorder import Callback
     from pes_rl.runs.run import Run
 
@@ -23,7 +24,7 @@ def train(
     callback: Callback | None = None,
     stop_at: float | str | None = None,
     track: str | None = None,
-    **overrides: Any,
+    **overrides: Unpack[Overrides],
 ) -> Run:
     """Train a policy on ``env`` and return the finished run.
 
@@ -47,8 +48,7 @@ def train(
     env = name_of(env, "environment")
     if init is not None:
         overrides["init_from"] = str(as_path(init))
-    given = {"env": env, **overrides}
-    built = build_config(given, as_path(config) if config is not None else None)
+    built = build_config({"env": env, **overrides}, as_path(config) if config is not None else None)
     from pes_rl.runs.run import train_from_config  # heavy: JAX and MuJoCo
 
     hooks = {"stop_at": stop_at, "track": track}
@@ -62,7 +62,7 @@ def resume(
     callback: Callback | None = None,
     stop_at: float | str | None = None,
     track: str | None = None,
-    **changes: Any,
+    **changes: Unpack[Changes],
 ) -> Run:
     """Continue or extend a run, bit for bit where the engine allows; return it once it has stopped.
 
@@ -84,10 +84,10 @@ def resume(
     """
     from pes_rl.runs import run as runs
 
-    changes = {name: value for name, value in changes.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
     hooks = {"stop_at": stop_at, "track": track}
-    command = _call("resume", str(as_path(run)), hooks | changes)
-    return runs.resume(run, callback=callback, command=command, **hooks, **changes)
+    command = _call("resume", str(as_path(run)), hooks | given)
+    return runs.resume(run, callback=callback, command=command, **hooks, **given)
 
 
 def _call(name: str, first: str, options: dict[str, Any]) -> str:

@@ -44,6 +44,7 @@ def make_bar() -> Any:
     """Rich's bar on stderr; its tasks have a field ``info``."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+    # The bar alone gives way where the terminal is narrow.
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),

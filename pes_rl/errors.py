@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Any
 
 _SHOWN = 100  # characters of a value in a message
 _LONGEST, _END = 390, 150  # characters of a message, and of its end, where the fix is
+_VERSION = re.compile(r"-v\d+$")
+_BEGINNING = 4  # characters that are enough to stand for a name
 
 
 class UserError(Exception):
@@ -31,11 +34,20 @@ def shown(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def suggest(name: str, known: Iterable[str], likeness: float = 0.5) -> str:
-    """``"; did you mean 'X'?"`` for the known name nearest to ``name``, or an empty string.
+def suggest(name: str, known: Iterable[str], likeness: float = 0.75) -> str:
+    """``"; did you mean 'X'?"`` for the known name that ``name`` was meant to be, or nothing.
 
-    ``likeness``, up to 1 for equal names, is what the nearest one must have.
+    Versions such as ``-v5`` aside, for they make unlike names alike, it begins like ``name``, or is
+    at least as like it as ``likeness``, which is 1 for equal names.
     """
-    by_lower = {k.lower(): k for k in known}
-    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=likeness)
-    return f"; did you mean '{by_lower[close[0]]}'?" if close else ""
+    typed = name.lower()
+    ranked = sorted(((_likeness(typed, one.lower()), one) for one in known), reverse=True)
+    return f"; did you mean '{ranked[0][1]}'?" if ranked and ranked[0][0][0] >= likeness else ""
+
+
+def _likeness(name: str, known: str) -> tuple[float, float]:
+    """How like two names are without their versions, and with them."""
+    stem, other = _VERSION.sub("", name), _VERSION.sub("", known)
+    likeness = difflib.SequenceMatcher(None, other, stem).ratio()
+    begins = len(stem) >= _BEGINNING and other.startswith(stem)
+    return max(likeness, 1.0 * begins), difflib.SequenceMatcher(None, known, name).ratio()

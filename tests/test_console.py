@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import subprocess
 import sys
 
@@ -37,7 +38,7 @@ def test_progress_goes_on(stream, monkeypatch):
     console.say("nobody hears it")
     assert console.is_terminal() == isinstance(stream, Lost)
     with Progress(100, "run") as progress:
-        progress.update(10, 1.0, None, None)
+        progress.update(10, 1.0, math.nan, -math.inf, evaluated=True)
         progress.note("a note")
         progress.update(100, 1.0, 2.0, 3.0)
     assert sys.stderr is stream

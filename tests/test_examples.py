@@ -74,3 +74,23 @@ def test_changing_the_learning_rate(script):
 def test_a_search_that_prunes(script):
     pytest.importorskip("optuna")
     assert script("optuna_sweep.py", "2")[-1].startswith("best ")
+
+
+def test_training_and_looking(script, tmp_path):
+    score, page = script("train_and_render.py")
+    assert numbers(score)[0] >= 950
+    assert page.startswith(f"{tmp_path / 'pendulum.html'}: 1000 env steps")
+    assert (tmp_path / "pendulum.html").stat().st_size > 100_000
+
+
+def test_an_environment_of_one_s_own(script, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    [line] = script("own_environment.py")
+    first, last = map(float, re.findall(r"-\d+\.\d", line))
+    assert last > first / 3  # what is lost, not what is gained
+
+
+def test_an_estimator_of_one_s_own():
+    main = runpy.run_path(str(EXAMPLES / "own_estimator.py"))["main"]
+    distance = main(300)
+    assert distance[0.0] > 0.6667 > distance[0.5] > distance[1.0]

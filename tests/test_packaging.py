@@ -25,4 +25,4 @@ def test_wheel_holds_the_package(tmp_path, targets):
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         names = [name for name in wheel.namelist() if ".dist-info/" not in name]
     assert len(names) == len(set(names))
-    assert set(names) == package_files()
+    assert set(names) == package_files() and "pes_rl/py.typed" in names

@@ -17,11 +17,12 @@ from typing import Any, NoReturn, Protocol
 import pes_rl
 from pes_rl import console
 from pes_rl.cli import compare, envs, evaluate, render, reproduce, train
+from pes_rl.cli.completion import Completion
 from pes_rl.errors import UserError, suggest
 
 
 class Command(Protocol):
-    """A module of this package: the text for ``--help``, the flags, and what they are given to."""
+    """A module of this package, or the like: help, flags, and what they are given to."""
 
     HELP: str
 
@@ -39,6 +40,7 @@ COMMANDS: dict[str, Command] = {
     "render": render,
     "envs": envs,
     "reproduce": reproduce,
+    "completion": Completion(lambda: _parsers()[1]),
 }
 
 
@@ -110,7 +112,7 @@ def _nearest(flag: str, known: list[str]) -> str:
     for name in same:
         if name in known:
             return f"; did you mean '{name}'?"
-    bare = suggest(flag.lstrip("-"), (name[2:] for name in known if name != "--help"), 0.6)
+    bare = suggest(flag.lstrip("-"), (name[2:] for name in known if name != "--help"))
     return bare.replace("'", "'--", 1)
 
 

@@ -21,6 +21,37 @@ HELP: str = "train a policy, or resume a run"
 
 _HOOKS = ("stop_at", "track")
 _PLACE = ("coordinator", "num_processes", "process_id")
+
+# The fields of `Config` in the order of --help.
+_FIRST = ("env", "estimator", "seed", "num_env_steps")
+_SECOND = ("num_pairs", "perturb_std", "learning_rate")
+_ENDING = "evaluation, what is kept, and when to stop"
+_GROUPS = {
+    "environment": ("env_kwargs", "wrappers", "engine", "backend", "horizon", "reward_shift"),
+    "gradient estimate": (
+        "segment_length",
+        "staggered",
+        "shaping",
+        "num_top_pairs",
+        "noise_period",
+        "discount",
+        "trace_decay",
+        "baseline",
+    ),
+    "optimiser": (
+        "optimizer",
+        "learning_rate_schedule",
+        "schedule_env_steps",
+        "momentum",
+        "max_grad_norm",
+        "weight_decay",
+        "average_episodes",
+    ),
+    "policy": ("policy", "hidden_sizes", "activation", "normalize_observations", "init_from"),
+    _ENDING: ("eval_every", "eval_episodes", "checkpoint_every", "keep_checkpoints", "log_every"),
+    "speed and memory": ("num_threads", "particle_chunk", "precision"),
+}
+
 _EXAMPLE = "localhost:12345"
 _PRECEDENCE = """\
 Flags win over --config, which wins over the preset of the environment and estimator
@@ -32,23 +63,31 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `train`: every field of ``Config``, the run, and the processes."""
     parser.usage = "pes-rl train --env ENV [flags]\n       pes-rl train --resume RUN [flags]"
     parser.epilog = _PRECEDENCE
-    parser.add_argument(
+    common = parser.add_argument_group("what most runs are given")
+    groups = {title: parser.add_argument_group(title) for title in _GROUPS}
+    places = {name: groups[title] for title, names in _GROUPS.items() for name in names}
+    for name in _FIRST:
+        _add_field(common, name)
+    common.add_argument(
         "--run-dir", metavar="DIR", type=Path, help="folder of the run, new or empty"
     )
-    parser.add_argument(
+    common.add_argument(
         "--config", metavar="FILE", type=Path, help="YAML, e.g. a run's config.yaml"
     )
-    parser.add_argument("--resume", metavar="RUN", type=Path, help="continue this run")
-    parser.add_argument(
+    common.add_argument("--resume", metavar="RUN", type=Path, help="continue this run")
+    for name in _SECOND:
+        _add_field(common, name)
+    ending = groups[_ENDING]
+    ending.add_argument(
         "--stop-at",
         metavar="RETURN",
         help="stop once two evaluations of a policy reach it; 'solved' is the task's threshold",
     )
-    parser.add_argument(
+    ending.add_argument(
         "--track", metavar="{wandb,mlflow}", help="send the metrics to this tracker too"
     )
-    for name, option in OPTIONS.items():
-        add_option(parser, name, option, f"{option.help}{_default_text(name, option)}")
+    for name, place in places.items():
+        _add_field(place, name)
     group = parser.add_argument_group("several processes, each started with the same flags")
     group.add_argument(
         "--distributed",
@@ -60,6 +99,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--num-processes", metavar="INT", help="how many there are")
     group.add_argument("--process-id", metavar="INT", help="which one this is, the first is 0")
+
+
+def _add_field(group: argparse._ActionsContainer, name: str) -> None:
+    option = OPTIONS[name]
+    add_option(group, name, option, f"{option.help}{_default_text(name, option)}")
 
 
 def run(options: dict[str, Any], command: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 from pes_rl.comparison.plan import DEFAULT_ESTIMATORS, Cell, Plan, make_plan
 from pes_rl.comparison.store import SCORE_SEED, Store, marked_command, open_store, timing_key
@@ -13,6 +13,9 @@ from pes_rl.config import JAX_ENGINES
 from pes_rl.envs.loading import name_of
 from pes_rl.errors import UserError
 from pes_rl.storage.files import Place, as_path
+
+if TYPE_CHECKING:
+    from pes_rl.config.overrides import Options
 
 _TIMED_ENV_STEPS = 200_000
 
@@ -35,7 +38,7 @@ def compare(
     episodes: Any = 100,
     workers: Any = None,
     timing: bool = True,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> Comparison:
     """Train every estimator on every environment with several seeds, and compare them.
 

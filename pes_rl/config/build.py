@@ -184,9 +184,17 @@ def _complete(given: dict[str, Any], environment: Environment) -> Config:
         segment = values["segment_length"]
         values["noise_period"] = max(1, min(4, horizon // segment)) * segment
     values.setdefault("hidden_sizes", KINDS[values["policy"]].hidden_sizes)
+    values["schedule_env_steps"] = schedule_end(values)
     if values["init_from"] is not None:
         values["init_from"] = _placed(values["init_from"])
     return Config(**values)
+
+
+def schedule_end(values: Mapping[str, Any]) -> int | None:
+    """Where the learning rate's schedule reaches its end: at the budget unless told otherwise."""
+    given = values["schedule_env_steps"]
+    switch, allowed, _ = APPLIES["schedule_env_steps"]
+    return values["num_env_steps"] if given is None and values[switch] in allowed else given
 
 
 def _placed(text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from pes_rl.config.build import parse_fields
+from pes_rl.config.build import parse_fields, schedule_end
 from pes_rl.config.checks import check_range, validate
 from pes_rl.config.fields import APPLIES, CHANGEABLE, Config
 from pes_rl.config.values import flag
@@ -35,5 +35,6 @@ def change(config: Config, changes: Mapping[str, Any]) -> Config:
         if condition.switch in changes and changes[condition.switch] not in condition.allowed
     }
     changed = replace(config, **dropped | dict(changes))
+    changed = replace(changed, schedule_env_steps=schedule_end(vars(changed)))
     validate(changed)
     return changed

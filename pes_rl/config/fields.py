@@ -76,7 +76,8 @@ class Config:
         "constant"
     )
     schedule_env_steps: Annotated[
-        int | None, "env steps at which the schedule reaches its end (not for constant)"
+        int | None,
+        "env steps at which the schedule ends, by default the budget (not for constant)",
     ] = None
     momentum: Annotated[float, "momentum of sgd, in [0, 1)"] = 0.0
     max_grad_norm: Annotated[float | None, "clip the gradient to this global norm"] = None

@@ -48,7 +48,7 @@ def load_attribute(name: str, what: str) -> Any:
     for part in attribute.split("."):
         if not hasattr(found, part):
             script = " (that is the script that trained it)" if module == _SCRIPT else ""
-            near = suggest(attribute, (n for n in vars(found) if not n.startswith("_")), 0.6)
+            near = suggest(attribute, (n for n in vars(found) if not n.startswith("_")))
             raise UserError(f"{what}: {module!r}{script} has no {attribute!r}{near}")
         found = getattr(found, part)
     return found

@@ -221,7 +221,7 @@ def _split(name: str) -> tuple[str, str | None]:
 
 def _elsewhere(name: str, kwargs: Mapping[str, Any], wrappers: str | None) -> Environment:
     """What the tables do not hold; it is imported to be looked at."""
-    near_task = suggest(name, OFFICIAL, 0.7)
+    near_task = suggest(name, OFFICIAL)
     if near_task and _split(name)[1] is None and not set(name) & set(":/"):
         raise UserError(f"unknown environment {name!r}{near_task}")
     from pes_rl.envs.foreign import look_up
@@ -233,5 +233,5 @@ def _elsewhere(name: str, kwargs: Mapping[str, Any], wrappers: str | None) -> En
         ids = [i for i in registry if _split(i)[0] not in OFFICIAL]
         known = [*OFFICIAL, *(f"{task}-v5" for task in OFFICIAL), *BRAX, *ids]
         own = "an environment of your own is called module:Id-v0, module:Class or module:function"
-        raise UserError(f"unknown environment {name!r}{suggest(name, known, 0.75)}; {own}")
+        raise UserError(f"unknown environment {name!r}{suggest(name, known)}; {own}")
     return Environment(name, *found)

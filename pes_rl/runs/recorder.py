@@ -13,14 +13,18 @@ from typing import Any
 
 from pes_rl.config.values import seconds
 from pes_rl.errors import UserError
+from pes_rl.runs import ends
 from pes_rl.runs.health import Health
 from pes_rl.runs.progress import Progress
+from pes_rl.runs.saving import save_trained
 from pes_rl.storage.checkpoint import Checkpoint, flatten, save_checkpoint
 from pes_rl.storage.metrics import EVALUATED, MetricsWriter, Written
-from pes_rl.storage.policy import policy_fingerprint, save_policy, warn_of_other_policy
+from pes_rl.storage.policy import policy_fingerprint, warn_of_other_policy
 from pes_rl.storage.run_folder import BEST_POLICY, LAST_POLICY, METRICS
 from pes_rl.training.processes import Processes
 from pes_rl.training.protocol import Trainer
+
+_OUTLOOK_S = 2.0  # of training, after which its speed is known
 
 Callback = Callable[[dict[str, Any]], Any]
 
@@ -63,6 +67,7 @@ class Recorder:
         meta = checkpoint.meta if checkpoint else {}
         self.best = meta.get("best_return", -math.inf)
         self.last = meta.get("last_return", math.nan)
+        self._solved: int | None = meta.get("solved_env_steps")
         self._scored = meta.get("scored_update", -1)
         self._seen = meta.get("files", {})
         self._health, self._warned = Health.of(meta), False
@@ -74,6 +79,7 @@ class Recorder:
         self._written = Written(*told) if checkpoint else None
         self._overdue_s = seconds(self.config.checkpoint_every) or math.inf
         self._saved_time = self._start
+        self._begun: tuple[float, int] | None = None
 
     def __enter__(self) -> Recorder:
         if self._written is not None:
@@ -101,11 +107,17 @@ class Recorder:
 
     def note(self, text: str) -> None:
         """Say one thing above the bar or in the log."""
-        self._progress.note(f"{self.path}: {text}")
+        self._progress.note(f"{ends.place(self.path)}: {text}")
+
+    def introduce(self) -> None:
+        """Say what is about to be trained."""
+        size, done = self.trainer.theta.size, self.trainer.env_steps
+        self._progress.note(ends.opening(self.config, size, done, self.path))
 
     def start(self) -> None:
         """Training begins now: what compiling and the first checkpoint took is not its speed."""
         self._row_time, self._paused = time.perf_counter(), 0.0
+        self._begun = self._row_time, self.trainer.env_steps
 
     def evaluate(self, rows: list[dict[str, Any]]) -> None:
         """Score the policy, keep it if it is the best so far, and add the score to the last row."""
@@ -120,6 +132,9 @@ class Recorder:
                 "eval/broken_episodes": result.broken,
             }
             self._keep_best()
+            threshold = self.config.environment.threshold
+            if self._solved is None and threshold is not None and self.last >= threshold:
+                self._solved = self.trainer.env_steps
             if self.last >= self._goal:
                 rows[-1]["eval/confirmed_return"] = self._confirm(len(result.returns))
         if result.broken and not self._warned:
@@ -166,9 +181,19 @@ class Recorder:
         if self._callback is not None:
             for row in whole:  # after all have been kept, for it may raise
                 self.finished |= bool(self._callback(row))
-        shown = None if math.isnan(self.last) else self.last
-        best = None if math.isinf(self.best) else self.best
-        self._progress.update(self.trainer.env_steps, speed, shown, best)
+        self._look_ahead(now)
+        self._progress.update(
+            self.trainer.env_steps, speed, self.last, self.best, EVALUATED in rows[-1]
+        )
+
+    def _look_ahead(self, now: float) -> None:
+        """Say once, as soon as it is known, how long the run will take."""
+        if self._begun is None or now - self._begun[0] < _OUTLOOK_S:
+            return
+        speed = (self.trainer.env_steps - self._begun[1]) / (now - self._begun[0])
+        self._begun = None
+        if self.trainer.env_steps < self.config.num_env_steps:
+            self._progress.note(ends.outlook(self.config, self.trainer.env_steps, speed))
 
     def save(self) -> None:
         """Save the run, unless it is saved as it is, and its present policy."""
@@ -191,13 +216,16 @@ class Recorder:
             self._save_policy(BEST_POLICY)
             self.best = self.last
 
-    def conclude(self) -> None:
-        """Say how the run ended."""
-        best, last = (f"{x:.1f}" if math.isfinite(x) else "none" for x in (self.best, self.last))
-        self.note(f"best return {best}, last {last}")
-        remark = self._health.remark(self.trainer.updates)
-        if remark and not self._failure():
-            self.note(remark)
+    def conclude(self, stopped: bool = False) -> None:
+        """Say how the run ended: by itself, or ``stopped`` by a signal."""
+        env_steps, remark = self.trainer.env_steps, self._health.remark(self.trainer.updates)
+        if stopped:
+            self._progress.note(ends.stopping(self.config, env_steps, self.path))
+        elif not self._failure():
+            scores, time_s = ends.Scores(self.best, self.last, self._solved), self._wall_time()
+            self._progress.note(ends.closing(self.config, scores, env_steps, time_s, self.path))
+            if remark:
+                self.note(remark)
 
     def check(self) -> None:
         """Raise UserError if the run has used its budget and come to nothing."""
@@ -249,6 +277,7 @@ class Recorder:
             "wall_time_s": self._wall_time(),
             "best_return": self.best,
             "last_return": self.last,
+            "solved_env_steps": self._solved,
             "scored_update": self._scored,
             "num_shares": self.trainer.num_shares,
             "metrics": self._metrics.written(self.trainer.updates),
@@ -259,27 +288,5 @@ class Recorder:
 
     def _save_policy(self, name: str) -> None:
         self._require_folder()
-        trainer, config = self.trainer, self.config
-        environment = config.environment
-        save_policy(
-            self.path / name,
-            trainer.policy,
-            trainer.theta,
-            trainer.normalizer if config.normalize_observations else None,
-            trainer.action,
-            {
-                "name": environment.name,
-                "gymnasium_id": environment.gymnasium_id,
-                "engine": config.engine,
-                "backend": config.backend,
-                "horizon": config.episode_length,
-                "kwargs": dict(environment.kwargs),
-                "wrappers": environment.wrappers,
-            },
-            {
-                "env_steps": trainer.env_steps,
-                "episode_return": self.last if self._scored == trainer.updates else None,
-            },
-            trainer.observation,
-            trainer.action_shape,
-        )
+        scored = self.last if self._scored == self.trainer.updates else None
+        save_trained(self.trainer, self.path / name, scored)

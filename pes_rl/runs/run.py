@@ -214,9 +214,9 @@ def _train(
         goal: Any = hooks.stop_at
         recorder = Recorder(trainer, path, processes, checkpoint, hooks.callback, goal, log)
         opened.enter_context(recorder)
+        recorder.introduce()
         train(trainer, recorder, processes, stop)
-        if not stop:
-            recorder.conclude()
+    recorder.conclude(stopped=bool(stop))  # below the bar
     leave_if(stop)
     processes.decide(recorder.check)
     return Run(path, trainer.env_steps, recorder.last, recorder.best)

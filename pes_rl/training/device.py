@@ -46,6 +46,8 @@ from pes_rl.training.update import Row, TrainState, Update, affine, layout, make
 
 _MOST_UPDATES = 20
 
+_MUCH = 100e6  # bytes of memory that are worth a word
+
 
 class DeviceState(NamedTuple):
     """All that the next update depends on, on devices."""
@@ -202,7 +204,8 @@ class DeviceTrainer:
             note = note or (lambda line: None)
             predicted, start = self.prediction.total, time.perf_counter()
             devices = f"{self.mesh.size} x {self.mesh.devices.flat[0].device_kind}"
-            note(f"compiling the update for {devices}, predicted {memory.text(predicted)} each")
+            needed = f", predicted {memory.text(predicted)} each" if predicted >= _MUCH else ""
+            note(f"compiling the update for {devices}{needed}")
             advance = make_advance(
                 self._update, self._population, self.mesh, self.updates_per_advance
             )
@@ -210,7 +213,8 @@ class DeviceTrainer:
             with self._memory_errors():
                 compiled = program.lower(self.device_state).compile()
             used, seconds = memory.peak(compiled), time.perf_counter() - start
-            note(f"compiled in {seconds:.1f} s, the update takes {memory.text(used)} each")
+            taken = f", the update takes {memory.text(used)} each" if used >= _MUCH else ""
+            note(f"compiled in {seconds:.1f} s{taken}")
             memory.check(used, self._sizes(), self.mesh.devices.flat[0])
             self._advance = compiled
         return self._advance

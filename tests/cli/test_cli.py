@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -104,7 +105,12 @@ def test_help_and_version(capsys):
     assert all(name in text for name in ("train", "evaluate", "envs"))
     assert cli.main(["train", "--help"]) == 0
     text = capsys.readouterr().out
-    assert all("--" + name.replace("_", "-") in text for name in OPTIONS)
+    groups = text.split("what most runs are given:\n")[1]
+    flags = re.findall(r"^  (--[a-z-]+)", groups, re.MULTILINE)
+    assert set(flags) >= {"--" + name.replace("_", "-") for name in OPTIONS}
+    assert len(flags) == len(set(flags))
+    common = "env estimator seed num-env-steps run-dir config resume num-pairs perturb-std"
+    assert flags[:10] == [f"--{name}" for name in [*common.split(), "learning-rate"]]
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"pes-rl {pes_rl.__version__}\n"
 
@@ -112,7 +118,7 @@ def test_help_and_version(capsys):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("", "train, evaluate, compare, render, envs, reproduce"),
+        ("", "train, evaluate, compare, render, envs, reproduce, completion"),
         ("trian", "did you mean 'train'?"),
         ("--verson", "COMMAND"),
         ("train", "--env"),

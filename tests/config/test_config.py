@@ -14,6 +14,7 @@ from pes_rl.config import (
     OPTIONS,
     Config,
     build_config,
+    change,
     load_config,
     parse_fields,
     save_config,
@@ -222,7 +223,6 @@ def test_presets_and_defaults_yield_to_flags(given, field, value):
         ({"estimator": "gpes", "segment_length": 30, "noise_period": 200}, ("200", "30")),
         ({"estimator": "gpes", "noise_period": 1050}, ("1050", "1000")),
         ({"num_top_pairs": 9, "num_pairs": 8}, ("9", "8")),
-        ({"learning_rate_schedule": "cosine"}, ("schedule_env_steps",)),
         ({"schedule_env_steps": 1000}, ("schedule_env_steps", "cosine")),
         ({"optimizer": "adam", "momentum": 0.9}, ("momentum", "sgd")),
         ({"hidden_sizes": (8,)}, ("hidden_sizes", "mlp")),
@@ -235,6 +235,22 @@ def test_contradictions(given, words):
     with pytest.raises(UserError) as caught:
         build_config({"env": "Humanoid", **given})
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_a_schedule_ends_at_the_budget_unless_told_otherwise(tmp_path):
+    given = {"env": "Humanoid", "learning_rate_schedule": "cosine", "num_env_steps": 5_000}
+    config = build_config(given)
+    assert config.schedule_env_steps == 5_000
+    save_config(config, tmp_path / "config.yaml")
+    extended = change(load_config(tmp_path / "config.yaml"), {"num_env_steps": 9_000})
+    assert (extended.num_env_steps, extended.schedule_env_steps) == (9_000, 5_000)
+    assert build_config(given | {"schedule_env_steps": 7_000}).schedule_env_steps == 7_000
+    # The preset's own end is no default, and can be unset.
+    hopper = {"env": "Hopper", "num_env_steps": 1_000}
+    assert build_config(hopper).schedule_env_steps == 4_000_000
+    assert build_config(hopper | {"schedule_env_steps": "none"}).schedule_env_steps == 1_000
+    begun = change(build_config({"env": "Humanoid"}), {"learning_rate_schedule": "linear"})
+    assert begun.schedule_env_steps == begun.num_env_steps
 
 
 def test_validate_guards_configurations_made_directly():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 
 import jax
@@ -84,7 +85,10 @@ def test_a_run_that_is_stopped_and_resumed_equals_one_that_is_not(
 def test_what_is_compiled_is_said_and_what_is_finished_too(whole, toy, tmp_path, capsys):
     assert train(TOY.replace("800", "30"), tmp_path / "run") == 0
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 3 and "compiling the update for 1 x cpu, predicted" in lines[0]
+    said = [line.partition(": ")[2] for line in lines if line.startswith(f"{tmp_path / 'run'}: ")]
+    # What takes little memory is not said to.
+    assert said[0] == "compiling the update for 1 x cpu" and said[2] == "92 env steps"
+    assert re.fullmatch(r"compiled in \d+\.\d s", said[1]) and len(said) == 3
     assert resume(tmp_path / "run") == 0
     assert "nothing left to train" in capsys.readouterr().err
 

@@ -245,7 +245,6 @@ def test_a_schedule_may_come_and_go(wholes, tmp_path):
         ({"perturb_std": 1.0}, "--perturb-std cannot change when resuming; remove it"),
         ({"optimizer": "sgd"}, "--optimizer cannot change"),
         ({"learning_rate": 0}, "learning_rate must be finite and positive, not 0"),
-        ({"learning_rate_schedule": "linear"}, "'linear' needs schedule_env_steps"),
         ({"eval_every": "often"}, "eval_every must be a whole number, not 'often'"),
     ],
 )

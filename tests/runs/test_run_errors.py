@@ -166,6 +166,7 @@ def interrupt(number: int, run: Path, flags: str, num_rows: int) -> int:
         finally:
             process.kill()
     assert out == "" and "Traceback" not in err, err
+    assert f"  resume     pes-rl train --resume {run}\n" in err
     assert [p.name for p in run.parent.iterdir()] == [run.name]
     return process.returncode
 

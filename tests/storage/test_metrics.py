@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 import sys
@@ -233,13 +234,17 @@ def test_errors(tmp_path):
     writer.close()
 
 
-def test_progress_without_a_terminal_is_quiet(capsys):
+def test_progress_without_a_terminal_is_a_line_for_each_evaluation(capsys):
     with Progress(1000, "Hopper") as progress:
         progress.note("compiling")
         for step in range(1, 1001):
-            current = None if step < 50 else float(step // 20)
-            progress.update(step, 2e4, current, current)
-    assert capsys.readouterr().err == "compiling\n"
+            current = math.nan if step < 500 else float(step // 20)
+            progress.update(step, 2e4, current, current, evaluated=step in (400, 800))
+    assert capsys.readouterr().err.splitlines() == [
+        "compiling",
+        "400 env steps: return none, best none, 20,000 env steps/s",
+        "800 env steps: return 40.0, best 40.0, 20,000 env steps/s",
+    ]
 
 
 def test_progress_on_a_terminal(capsys, monkeypatch):

@@ -163,7 +163,8 @@ def test_compiled_programs_are_kept_unless_another_folder_was_chosen(monkeypatch
         jax.config.update("jax_compilation_cache_dir", before)
 
 
-def test_what_it_costs_is_said_before_it_starts():
+def test_what_it_costs_is_said_before_it_starts(monkeypatch):
+    monkeypatch.setattr("pes_rl.training.device._MUCH", 1.0)
     trainer, lines = DeviceTrainer(configure(), environment=point_mass()), []
     trainer.compile(lines.append)
     assert "predicted" in lines[0] and lines[1].startswith("compiled in ")

@@ -1,0 +1,48 @@
+"""Where the presets come from, in words: tuned here, taken from ARS, or neither.
+
+The comments in the preset files say more. `tests/config/test_sources.py` holds the table to them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from pes_rl.config.build import build_config
+from pes_rl.config.fields import Config
+
+_TUNED, _UNTUNED, _ARS = "tuned", "untuned", "from ARS, untuned here"
+_OTHERS = ""  # the estimators that a preset's row does not name
+
+_SOURCES: dict[str, dict[str, str]] = {
+    "Ant": {_OTHERS: _ARS},
+    "HalfCheetah": {_OTHERS: _TUNED, "gpes": "tuned for es-single"},
+    "Hopper": {_OTHERS: _TUNED, "gpes": "tuned for es-single"},
+    "Humanoid": {_OTHERS: _ARS},
+    "HumanoidStandup": {_OTHERS: "from ARS on Humanoid, untuned here"},
+    "InvertedDoublePendulum": {_OTHERS: _UNTUNED, "es-single": _TUNED},
+    "InvertedPendulum": {_OTHERS: "set by hand on two seeds"},
+    "Pusher": {_OTHERS: _UNTUNED},
+    "Reacher": {_OTHERS: _UNTUNED},
+    "Swimmer": {_OTHERS: _TUNED, "gpes": "tuned for es-single"},
+    "Walker2d": {_OTHERS: _ARS, "es": _TUNED},
+}
+# What makes another run of the same quality.
+_ASIDE = (
+    *("seed", "num_env_steps", "num_threads", "particle_chunk", "engine", "backend"),
+    *("eval_every", "eval_episodes", "checkpoint_every", "keep_checkpoints", "log_every"),
+)
+
+
+def preset_source(config: Config) -> str:
+    """``"tuned"``, ``"none"``, ... : where what ``config`` has as its preset comes from.
+
+    It says too how many options of the run are others than the preset's.
+    """
+    row = _SOURCES.get(config.environment.name)
+    if row is None:
+        return "none"
+    source = row.get(config.estimator, row[_OTHERS])
+    usual = build_config({"env": config.env, "estimator": config.estimator})
+    names = [field.name for field in fields(Config) if field.name not in _ASIDE]
+    others = sum(getattr(config, name) != getattr(usual, name) for name in names)
+    return f"{source}, {others} option{'s' * (others != 1)} changed" if others else source

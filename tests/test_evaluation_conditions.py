@@ -1,4 +1,4 @@
-"""Scores of episodes side by side, under other conditions than those of training, and their files."""
+"""Scores of episodes side by side, and under other conditions than those of training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pes_rl.evaluation.noise import Noise
 from pes_rl.evaluation.official import play_official
 from pes_rl.policies import make_policy
 from pes_rl.policies.action import ActionSpec
-from pes_rl.storage.policy import load_policy, save_policy
+from pes_rl.storage.policy import save_policy
 from tests.test_evaluation import saved
 
 LOW = {"healthy_z_range": [0.5, 2.5], "reset_noise_scale": 0.05, "max_episode_steps": 60}
@@ -174,4 +174,3 @@ def test_a_terminal_sees_a_bar(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("pes_rl.console.is_terminal", lambda: False)
     pes_rl.evaluate(saved(tmp_path, "Reacher-v5").path, 1)
     assert capsys.readouterr().err == ""
-    assert load_policy(tmp_path).path

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from pes_rl.config.checks import MOST_EPISODES
-from pes_rl.config.values import count, parse_value
+from pes_rl.config.values import count, number, parse_value
 from pes_rl.envs.registry import Environment, resolve
 from pes_rl.errors import UserError, shown
 from pes_rl.evaluation.batched import can_batch, play_batched
 from pes_rl.evaluation.episodes import Outcomes, Report, counted
-from pes_rl.evaluation.noise import Noise
+from pes_rl.evaluation.noise import QUIET, Noise
 from pes_rl.evaluation.official import play_official
 from pes_rl.evaluation.own import play_own
 from pes_rl.evaluation.statistics import summarize
@@ -100,6 +102,13 @@ def evaluate(
     }
 
 
+def episode_returns(policy: SavedPolicy, episodes: int, seed: int) -> np.ndarray:
+    """The returns [E] that `evaluate` finds, NaN of episodes that broke down."""
+    with counted(episodes) as report:
+        played = _play(policy, _environment(policy), episodes, seed, QUIET, report)
+    return played.returns
+
+
 def _play(
     policy: SavedPolicy,
     environment: Environment,
@@ -137,13 +146,10 @@ def _remade(policy: SavedPolicy, kwargs: Any) -> SavedPolicy:
 
 
 def _deviation(field: str, value: Any) -> float:
-    try:
-        number = parse_value(float, value)
-    except ValueError as expected:
-        raise UserError(f"{field} must be {expected}, not {shown(value)}") from None
-    if number < 0:
-        raise UserError(f"{field} must be at least 0, not {number:g}")
-    return number
+    deviation = number(field, value)
+    if deviation < 0:
+        raise UserError(f"{field} must be at least 0, not {deviation:g}")
+    return deviation
 
 
 def _solved(mean: float, threshold: float | None, broken: int) -> bool | None:

@@ -13,9 +13,9 @@ HELP: str = "play one episode of a trained policy, as a video, a picture, a page
 
 _EXAMPLES = """\
 The episode is the one that `pes-rl evaluate RUN --episodes 1 --seed N` scores, or the best, median
-or worst of several. A page (.html) is
-interactive and needs neither OpenGL nor a network; the others are drawn through EGL where there is
-no display. A picture (.png) shows the middle of the episode."""
+or worst of several. A page (.html) is interactive and needs neither OpenGL nor a network; the
+others are drawn through EGL where there is no display. A picture (.png) shows the middle of the
+episode."""
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,9 @@ import numpy as np
 from pes_rl import zoo
 from pes_rl.config import OPTIONS, Config, build_config, load_config
 from pes_rl.config.values import as_typed
-from pes_rl.evaluation import play_official, scoring_versions, summarize
+from pes_rl.evaluation.official import play_official
+from pes_rl.evaluation.statistics import summarize
+from pes_rl.evaluation.versions import scoring_versions
 from pes_rl.storage.files import plain, write_bytes_atomic, write_text_atomic
 from pes_rl.storage.policy import DESCRIPTION_FILE, POLICY_FILE, load_policy
 from pes_rl.storage.run_folder import CONFIG
@@ -51,7 +53,7 @@ def make_card(
     name: str, policy: SavedPolicy, config: Config, episodes: int, seed: int
 ) -> dict[str, Any]:
     """Score ``policy``, trained with ``config``, and say all there is to say about it."""
-    returns, lengths = play_official(policy, episodes, seed)
+    returns, lengths, *_ = play_official(policy, episodes, seed)
     return {
         "name": name,
         "environment": policy.scored_in,
@@ -103,7 +105,7 @@ def check(name: str, episodes: int = EPISODES) -> str | None:
     if card["sha256"] != _file_hash(folder):
         return f"zoo/{name}: the card belongs to another policy file"
     score, episodes = card["score"], min(episodes, card["score"]["episodes"])
-    returns, _ = play_official(load_policy(folder), episodes, score["seed"])
+    returns = play_official(load_policy(folder), episodes, score["seed"]).returns
     if score["versions"] == arithmetic():
         expected = np.array(card["episode_returns"][:episodes])
         if not np.allclose(returns, expected, rtol=1e-6, atol=0):

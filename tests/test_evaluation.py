@@ -18,7 +18,9 @@ from scipy.stats import t as student
 import pes_rl
 from pes_rl import cli
 from pes_rl.errors import UserError
-from pes_rl.evaluation import play, play_official, summarize, version_changes
+from pes_rl.evaluation.official import play, play_official
+from pes_rl.evaluation.statistics import summarize
+from pes_rl.evaluation.versions import version_changes
 from pes_rl.policies import make_policy
 from pes_rl.policies.action import ActionSpec
 from pes_rl.policies.normalizer import Normalizer
@@ -72,7 +74,7 @@ def evaluate_policy(model, envs: list[gymnasium.Env], seed: int, episodes: int) 
 )
 def test_a_batch_of_environments_scores_the_same(tmp_path, kind, env_id):
     policy = saved(tmp_path, env_id, kind)
-    returns, lengths = play_official(policy, 6, seed=3)
+    returns, lengths, *_ = play_official(policy, 6, seed=3)
     assert len(set(lengths)) > 1  # so that some go on while others have begun a new episode
     envs = [gymnasium.make(env_id) for _ in range(6)]
     found = evaluate_policy(policy, envs, 3, episodes=2)
@@ -80,7 +82,8 @@ def test_a_batch_of_environments_scores_the_same(tmp_path, kind, env_id):
     # A second episode begins without the memory of the first.
     for i, env in enumerate(envs):
         list(play(policy, env, env.reset(seed=3 + i)[0]))
-        assert sum(play(policy, env, env.reset()[0])) == found[i][1]
+        again = play(policy, env, env.reset()[0])
+        assert sum(step.reward for step in again) == found[i][1]
         env.close()
 
 
@@ -157,7 +160,7 @@ def test_a_request_for_more_than_memory_holds_begins_all_the_same(tmp_path, monk
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pes_rl.evaluation.play", interrupt)
+    monkeypatch.setattr("pes_rl.evaluation.official.play", interrupt)
     with pytest.raises(KeyboardInterrupt):
         play_official(saved(tmp_path, "Reacher-v5"), 10**12, 0)
 

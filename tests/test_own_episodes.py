@@ -13,14 +13,12 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box
 
 from pes_rl.cli.evaluate import _text
-from pes_rl.evaluation import (
-    evaluate,
-    own_episodes,
-    play_official,
-    play_own,
-    scoring_versions,
-    summarize,
-)
+from pes_rl.evaluation import evaluate
+from pes_rl.evaluation.noise import Noise
+from pes_rl.evaluation.official import play_official
+from pes_rl.evaluation.own import own_episodes, play_own
+from pes_rl.evaluation.statistics import summarize
+from pes_rl.evaluation.versions import scoring_versions
 from pes_rl.particles.scoring import make_scorer
 from pes_rl.policies import make_policy
 from pes_rl.policies.normalizer import Affine, Normalizer
@@ -53,8 +51,8 @@ def mass(tmp_path, monkeypatch):
 
 def test_episodes_are_those_of_the_saved_policy_one_after_the_other(mass, monkeypatch):
     policy, environment = mass
-    monkeypatch.setattr("pes_rl.evaluation._AT_A_TIME", 4)  # 6 episodes in two batches
-    returns, lengths = play_own(policy, 6, seed=5)
+    monkeypatch.setattr("pes_rl.evaluation.own._AT_A_TIME", 4)  # 6 episodes in two batches
+    returns, lengths, *_ = play_own(policy, 6, seed=5)
     assert lengths.max() == HORIZON and len(set(lengths)) > 2
     step = jax.jit(environment.step)
     for episode in range(6):
@@ -66,6 +64,16 @@ def test_episodes_are_those_of_the_saved_policy_one_after_the_other(mass, monkey
             observation, total, length = out.observation, total + float(out.reward), length + 1
             over = bool(out.terminated) or length == HORIZON
         assert (total, length) == (pytest.approx(returns[episode], rel=1e-4), lengths[episode])
+
+
+def test_noise_disturbs_compiled_episodes_by_their_seeds(mass, tmp_path):
+    policy, _ = mass
+    quiet, noise = play_own(policy, 3, 5), Noise(observation=0.5, action=0.5)
+    found, seen = play_own(policy, 3, 5, noise), play_own(policy, 3, 5, Noise(0.5, 0.0))
+    for one, other in ((found, seen), (seen, quiet), (found, quiet)):
+        assert not np.isclose(one.returns, other.returns).any()
+    again = evaluate(tmp_path, 2, 6, observation_noise=0.5, action_noise=0.5)
+    assert again["per_episode"] == found.rows(5)[1:]
 
 
 def test_a_recording_is_the_episode_that_is_scored(mass, tmp_path):
@@ -111,7 +119,7 @@ def test_episodes_that_break_down_are_counted_and_have_no_return(tmp_path, monke
     environment = fragile()
     monkeypatch.setattr("pes_rl.envs.make.make_jax_environment", lambda *_: environment)
     policy = saved(tmp_path, environment)
-    returns, lengths = play_own(policy, 8, seed=0)
+    returns, lengths, *_ = play_own(policy, 8, seed=0)
     broken = np.isnan(returns)
     assert 0 < broken.sum() < 8 and (lengths[broken] == 3).all() and lengths[~broken].min() > 3
     result = evaluate(tmp_path, episodes=8)
@@ -119,6 +127,7 @@ def test_episodes_that_break_down_are_counted_and_have_no_return(tmp_path, monke
     assert result["episode_return_mean"] == returns[~broken].mean()
     assert result["episode_length_mean"] == lengths[~broken].mean()
     assert f"{broken.sum()} broke down" in _text(result)
+    assert [row["end"] == "broken" for row in result["per_episode"]] == broken.tolist()
     *_, last = own_episodes(policy, 1, seed=int(np.argmax(broken)))
     assert np.isnan(last.reward).all()
 
@@ -138,7 +147,8 @@ def test_nothing_is_left_where_all_broke_down():
     result = summarize(np.full(3, np.nan), np.full(3, 7))
     assert math.isnan(result["episode_return_mean"]) and result["episode_return_interval"] is None
     assert (result["broken_episodes"], result["episodes"]) == (3, 3)
-    named = {"policy": "p", "environment": "e", "seed": 0}
+    named = {"policy": "p", "environment": "e", "env_kwargs": {}, "seed": 0, "success_rate": None}
+    named |= {"observation_noise": 0.0, "action_noise": 0.0, "threshold": 1.0, "solved": False}
     assert "episode return nan" in _text(result | named)
 
 

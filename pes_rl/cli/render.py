@@ -6,15 +6,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pes_rl.config.values import count
+from pes_rl.config.values import count, number
 from pes_rl.errors import UserError
 
 HELP: str = "play one episode of a trained policy, as a video, a picture, a page or in a window"
 
 _EXAMPLES = """\
-The episode is the one that `pes-rl evaluate RUN --episodes 1 --seed N` scores. A page (.html) is
-interactive and needs neither OpenGL nor a network; the others are drawn through EGL where there is
-no display. A picture (.png) shows the middle of the episode."""
+The episode is the one that `pes-rl evaluate RUN --episodes 1 --seed N` scores, or the best, median
+or worst of several. A page (.html) is interactive and needs neither OpenGL nor a network; the
+others are drawn through EGL where there is no display. A picture (.png) shows the middle of the
+episode."""
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +26,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE", type=Path, help="a .mp4, .gif, .png or .html file")
     parser.add_argument("--live", action="store_true", default=False, help="show it in a window")
     parser.add_argument("--episode-seed", metavar="INT", default="0", help="default: 0")
+    parser.add_argument(
+        "--pick",
+        metavar="{first,best,median,worst}",
+        help="the episode with that return, of those with this seed and the next; default: first",
+    )
+    parser.add_argument("--episodes", metavar="INT", help="how many --pick has, default: 20")
+    parser.add_argument("--seconds", metavar="FLOAT", help="length of a clip; default: an episode")
     parser.add_argument(
         "--width", metavar="INT", help="pixels (default: mp4 640, gif 400, png 960)"
     )
@@ -45,11 +53,15 @@ def run(options: dict[str, Any], command: str) -> None:
     }
     if "camera" in options:
         settings["camera"] = options.pop("camera")
-    for name, text in options.items():  # width, height, fps
+    if live and options:
+        raise UserError(f"--{next(iter(options))} means nothing with --live; remove it")
+    if "pick" in options:
+        settings["pick"] = options.pop("pick")
+    if "seconds" in options:
+        settings["seconds"] = number("--seconds", options.pop("seconds"))
+    for name, text in options.items():  # episodes, width, height, fps
         settings[name] = count(f"--{name}", text, least=1)
     if live:
-        if options:
-            raise UserError(f"--{next(iter(options))} means nothing with --live; remove it")
         from pes_rl.rendering.live import watch
 
         result = watch(path, **settings)

@@ -92,12 +92,12 @@ def seconds(interval: Interval) -> float | None:
 
 def _number(value: Any) -> float:
     try:
-        number = math.nan if isinstance(value, bool) else float(value)
+        found = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
+        found = math.nan
+    if not math.isfinite(found):
         raise ValueError("a finite number")
-    return number
+    return found
 
 
 def _truth(value: Any) -> bool:
@@ -135,6 +135,14 @@ def count(field: str, value: Any, least: int, most: int = 2**63 - 1) -> int:
     if number > most:
         raise UserError(f"{field} must be at most {most}, not {number}")
     return number
+
+
+def number(field: str, value: Any) -> float:
+    """``value`` (0.1, "1e-3") as a finite number; UserError if it is none."""
+    try:
+        return _number(value)
+    except ValueError as expected:
+        raise UserError(f"{field} must be {expected}, not {shown(value)}") from None
 
 
 def flag(name: str) -> str:

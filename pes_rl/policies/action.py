@@ -63,11 +63,16 @@ class ActionSpec:
         return np.array(self.low, np.float32), np.array(self.high, np.float32)
 
     @cached_property
+    def bounded(self) -> np.ndarray:
+        """Which sides of a box have a bound at both ends, bool [A]."""
+        low, high = self.bounds
+        return (np.abs(low) < _UNBOUNDED) & (np.abs(high) < _UNBOUNDED)
+
+    @cached_property
     def stretching(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Half width and middle of a box, float32 [A]; None where they are 1 and 0 all over."""
         low, high = (x.astype(np.float64) for x in self.bounds)
-        bounded = (np.abs(low) < _UNBOUNDED) & (np.abs(high) < _UNBOUNDED)
-        bounded &= self.mapping == "scale"
+        bounded = self.bounded & (self.mapping == "scale")
         with np.errstate(invalid="ignore"):  # of sides without bounds
             half = np.where(bounded, (high - low) / 2, 1).astype(np.float32)
             middle = np.where(bounded, (high + low) / 2, 0).astype(np.float32)

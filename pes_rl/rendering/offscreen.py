@@ -13,6 +13,7 @@ import numpy as np
 from pes_rl.rendering.camera import Shot, plan_shot
 from pes_rl.rendering.gl import missing, open_context
 from pes_rl.rendering.recording import Recording
+from pes_rl.rendering.smoothing import smooth
 from pes_rl.rendering.style import illuminate, restyled
 
 _MAX_GEOMS = 10_000
@@ -28,7 +29,8 @@ def pictures(
     """The frames numbered ``frames`` as uint8 [height, width, 3], drawn as they are asked for.
 
     The environment's own images come in their own size. Raises UserError without OpenGL, or for
-    a camera that the model does not have.
+    a camera that the model does not have. A lone picture is drawn from four samples a pixel; those
+    of a clip from one, and smoothed, in half the time.
     """
     if recording.model is None:
         assert recording.images is not None
@@ -36,7 +38,7 @@ def pictures(
             yield np.asarray(recording.images[frame])
         return
     shot = plan_shot(recording, width / height, camera)
-    with _Studio(recording, shot, width, height) as studio:
+    with _Studio(recording, shot, width, height, clip=len(frames) > 1) as studio:
         for frame in frames:
             yield studio.draw(frame)
 
@@ -47,11 +49,13 @@ class _Studio(contextlib.AbstractContextManager):
     ``mujoco.Renderer`` is tied to the OpenGL library that was chosen when MuJoCo was imported.
     """
 
-    def __init__(self, recording: Recording, shot: Shot, width: int, height: int) -> None:
+    def __init__(
+        self, recording: Recording, shot: Shot, width: int, height: int, clip: bool
+    ) -> None:
         import mujoco
 
-        self._recording, self._shot = recording, shot
-        self._model = restyled(recording.model, shot.distance)
+        self._recording, self._shot, self._clip = recording, shot, clip
+        self._model = restyled(recording.model, shot.distance, samples=0 if clip else 4)
         self._model.vis.global_.offwidth = width
         self._model.vis.global_.offheight = height
         self._data, self._option = mujoco.MjData(self._model), mujoco.MjvOption()
@@ -83,4 +87,6 @@ class _Studio(contextlib.AbstractContextManager):
         picture = np.empty((self._rect.height, self._rect.width, 3), np.uint8)
         mujoco.mjr_render(self._rect, scene, self._context)
         mujoco.mjr_readPixels(picture, None, self._rect, self._context)
+        if self._clip:
+            smooth(picture)
         return np.flipud(picture)  # OpenGL counts rows from below

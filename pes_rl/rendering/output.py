@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 
 from pes_rl import console
 from pes_rl.errors import UserError, suggest
+from pes_rl.rendering.picking import FIRST, check_pick, picked_seed
 from pes_rl.storage.files import Place, as_path
 
 if TYPE_CHECKING:
@@ -51,6 +53,9 @@ def render(
     out: Place,
     *,
     episode_seed: int = 0,
+    pick: str = FIRST,
+    episodes: int | None = None,
+    seconds: float | None = None,
     width: int | None = None,
     height: int | None = None,
     camera: str | None = None,
@@ -63,6 +68,10 @@ def render(
       out: an ``.mp4``, ``.gif``, ``.png`` (the middle of the episode) or ``.html`` file, replaced
         when it is complete. The page needs no OpenGL.
       episode_seed: the episode is that of ``evaluate(path, episodes=1, seed=episode_seed)``.
+      pick: ``best``, ``median`` or ``worst``: that of the episodes of
+        ``evaluate(path, episodes, episode_seed)`` by its return, instead of the first.
+      episodes: how many to pick from, 20 by default.
+      seconds: a clip shows no more than the first so many seconds of the episode.
       width: pixels; 640 (mp4), 400 (gif) or 960 (png) by default.
       height: pixels; by default what ``width`` gives at 4:3, or in the environment's own shape.
       camera: a camera of the MuJoCo model; by default one that shows the whole body.
@@ -77,21 +86,24 @@ def render(
         file cannot be written. A file that was there before is then still there.
     """
     out = as_path(out)
-    style = _check(out, {"width": width, "height": height, "camera": camera, "fps": fps})
+    style = _check(
+        out, {"width": width, "height": height, "camera": camera, "fps": fps, "seconds": seconds}
+    )
+    episodes = check_pick(pick, episodes)
     out = out.absolute()  # environments may change the working directory
     from pes_rl.rendering.recording import record
     from pes_rl.storage.policy import load_policy
 
     policy = load_policy(path)
     with _placed(out):
-        recording = record(policy, episode_seed)
+        recording = record(policy, picked_seed(policy, pick, episodes, episode_seed))
         if style is None:
             from pes_rl.rendering.html import write_html
 
             write_html(recording, out)
         else:
             with _replaced(out) as temporary:
-                _draw(recording, temporary, out, style, (width, height), camera, fps)
+                _draw(recording, temporary, out, style, (width, height), camera, fps, seconds)
     return {"file": str(out), **recording.details}
 
 
@@ -102,7 +114,9 @@ def _check(out: Path, given: dict[str, Any]) -> Format | None:
         ending = f"the suffix {out.suffix!r}" if suffix else "no suffix"
         raise UserError(f"--out {out} has {ending}{hint}")
     style = FORMATS[suffix]
-    useful = () if style is None else ("width", "height", "camera") + ("fps",) * style.moves
+    useful = (
+        () if style is None else ("width", "height", "camera", *("fps", "seconds") * style.moves)
+    )
     for name, value in given.items():
         if value is not None and name not in useful:
             raise UserError(f"--{name} means nothing for {suffix} files; remove it")
@@ -112,6 +126,8 @@ def _check(out: Path, given: dict[str, Any]) -> Format | None:
         _check_pixels(name, given[name], style.even, suffix)
     if given["fps"] is not None and not 1 <= given["fps"] <= style.most_fps:
         raise UserError(f"--fps must be 1 to {style.most_fps} for {suffix}, not {given['fps']}")
+    if given["seconds"] is not None and not 0 < given["seconds"] < math.inf:
+        raise UserError(f"--seconds must be a positive number, not {given['seconds']}")
     return style
 
 
@@ -132,6 +148,7 @@ def _draw(
     asked: tuple[int | None, int | None],
     camera: str | None,
     fps: int | None,
+    seconds: float | None,
 ) -> None:
     from pes_rl.rendering.encode import write_gif, write_mp4, write_png
     from pes_rl.rendering.offscreen import pictures
@@ -147,6 +164,8 @@ def _draw(
     if not style.moves:
         write_png(file, next(drawn([last // 2])), (width, height))
         return
+    if seconds is not None:
+        last = min(last, max(1, math.floor(seconds / recording.dt + 1e-9)))
     frames, rate = sample_frames(last, recording.dt, fps, style.usual_fps)
     shown = _with_progress(drawn(frames), len(frames), out.name)
     if out.suffix.lower() == ".mp4":

@@ -105,14 +105,14 @@ def _simulation(env: gymnasium.Env) -> tuple[Any, Any] | None:
 def _record_poses(
     policy: SavedPolicy, env: gymnasium.Env, observation: Any, episode_seed: int
 ) -> Recording:
-    from pes_rl.evaluation import play
+    from pes_rl.evaluation.official import play
 
     simulation = _simulation(env)
     assert simulation is not None
     model = copy.copy(simulation[0])  # the next reset may change it, and so may an env step
     frames, times, rewards = [_snapshot(*simulation, {})], [simulation[1].time], []
-    for reward in play(policy, env, observation):
-        rewards.append(reward)
+    for step in play(policy, env, observation):
+        rewards.append(step.reward)
         now = _simulation(env)
         if now is None or now[0] is not simulation[0]:
             raise UserError(
@@ -165,7 +165,7 @@ def _frame_seconds(env: gymnasium.Env) -> float:
 def _record_brax(policy: SavedPolicy, episode_seed: int) -> Recording:
     """Record poses on Brax, whose pipelines all keep MuJoCo's coordinates of their model."""
     from pes_rl.envs.brax_engine import brax_model
-    from pes_rl.evaluation import own_episodes
+    from pes_rl.evaluation.own import own_episodes
 
     name, backend = policy.environment["name"], policy.environment["backend"]
     model, dt = brax_model(name, backend)
@@ -182,7 +182,7 @@ def _record_brax(policy: SavedPolicy, episode_seed: int) -> Recording:
 
 
 def _record_images(policy: SavedPolicy, env: gymnasium.Env, episode_seed: int) -> Recording:
-    from pes_rl.evaluation import play
+    from pes_rl.evaluation.official import play
 
     name = policy.environment["gymnasium_id"]
     observation, _ = env.reset(seed=episode_seed)
@@ -190,8 +190,8 @@ def _record_images(policy: SavedPolicy, env: gymnasium.Env, episode_seed: int) -
     # A thousand pictures may be a gigabyte: they go to disk, and are mapped from there.
     with tempfile.TemporaryFile() as file:
         shape = photograph(env, name, file)
-        for reward in play(policy, env, observation):
-            rewards.append(reward)
+        for step in play(policy, env, observation):
+            rewards.append(step.reward)
             if photograph(env, name, file) != shape:
                 raise UserError(f"{name} changes its picture size")
         file.flush()

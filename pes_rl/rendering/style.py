@@ -16,16 +16,16 @@ _TILES = np.array([[190.0, 200.0, 210.0], [214.0, 221.0, 228.0]])
 _KEY_DIRECTION = np.array([0.29, 0.41, -0.86])
 _KEY_DIFFUSE, _KEY_SPECULAR = 0.55, 0.15
 _SHADOW = np.array([96.0, 103.0, 111.0])
-_SAMPLES = 4
 _SLICES, _STACKS = 20, 8  # facets of a sphere
 _THICKNESS = 1e-3  # of a shadow, metres
 _FLOOR = 18.0  # half the side of the floor, in reaches
 
 
-def restyled(model: Any, reach: float, endless: bool = False) -> Any:
+def restyled(model: Any, reach: float, endless: bool = False, samples: int = 4) -> Any:
     """A copy of a ``mujoco.MjModel`` in the colours and light that all pictures have.
 
-    Floors end, in mist, some way beyond ``reach`` (metres around the subject), or never.
+    Floors end, in mist, some way beyond ``reach`` (metres around the subject), or never. Offscreen
+    each pixel is drawn from so many ``samples``.
     """
     import mujoco
 
@@ -34,7 +34,7 @@ def restyled(model: Any, reach: float, endless: bool = False) -> Any:
     for plane in np.flatnonzero(model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE):
         _lay_floor(model, plane, 0.0 if endless else half)
     visual = model.vis
-    visual.quality.offsamples, visual.quality.shadowsize = _SAMPLES, 0
+    visual.quality.offsamples, visual.quality.shadowsize = samples, 0
     visual.quality.numslices, visual.quality.numstacks = _SLICES, _STACKS
     visual.map.fogstart, visual.map.fogend = (
         0.2 * half / model.stat.extent,

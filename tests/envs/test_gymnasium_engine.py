@@ -12,7 +12,7 @@ import pytest
 import pes_rl
 from pes_rl import cli
 from pes_rl.envs.gymnasium_engine import GymnasiumSimulator
-from pes_rl.evaluation import play_official
+from pes_rl.evaluation.official import play_official
 from tests.tools.run_tools import EVAL, SMALL, rows, train
 
 ENDLESS = "PesRlTestEndless-v0"

@@ -22,7 +22,8 @@ from pes_rl.envs.gymnasium_spaces import action_spec, native, observation_spec
 from pes_rl.envs.registry import resolve
 from pes_rl.envs.saving import load, save
 from pes_rl.errors import UserError
-from pes_rl.evaluation import play_official, version_changes
+from pes_rl.evaluation.official import play_official
+from pes_rl.evaluation.versions import version_changes
 from pes_rl.policies.observation import ObservationSpec
 from tests.tools.own_environments import HERE, Bits, Faulty, Goal, Room, limited_goal
 from tests.tools.run_tools import SMALL, arrays, resume, rows, train

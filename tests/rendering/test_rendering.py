@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import sys
 
@@ -13,6 +14,7 @@ import pytest
 from pes_rl import cli
 from pes_rl.errors import UserError
 from pes_rl.evaluation import evaluate
+from pes_rl.evaluation.official import Step
 from pes_rl.rendering import live
 from pes_rl.rendering.camera import plan_shot
 from pes_rl.rendering.output import render, sample_frames
@@ -62,9 +64,9 @@ def test_a_simulation_that_is_reset_does_not_set_the_clock_of_the_clip_back(tmp_
             env.step(policy(observation))
             if step == 3:
                 mujoco.mj_resetData(env.unwrapped.model, env.unwrapped.data)
-            yield 0.0
+            yield Step(0.0, False, math.nan)
 
-    monkeypatch.setattr("pes_rl.evaluation.play", unstable)
+    monkeypatch.setattr("pes_rl.evaluation.official.play", unstable)
     assert record(load_policy(save(tmp_path, "HalfCheetah-v5"))).dt == 0.05
 
 

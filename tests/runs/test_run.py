@@ -19,7 +19,7 @@ from pes_rl.config import OPTIONS, load_config
 from pes_rl.envs.mujoco_engine import MujocoSimulator
 from pes_rl.envs.simulator import SingleStep
 from pes_rl.errors import UserError
-from pes_rl.evaluation import play_official
+from pes_rl.evaluation.official import play_official
 from pes_rl.particles.crew import Crew, add_in_order
 from pes_rl.policies.gru import GRU
 from pes_rl.policies.mlp import MLP

@@ -12,7 +12,7 @@ from benchmarks import cards
 from pes_rl import cli, zoo
 from pes_rl.config import Config, build_config, load_config
 from pes_rl.errors import UserError
-from pes_rl.evaluation import play_official
+from pes_rl.evaluation.official import play_official
 from pes_rl.storage.policy import load_policy
 from tests.tools.run_tools import SMALL, train
 
@@ -102,7 +102,7 @@ def test_the_card_says_how_it_was_made_and_scored(folder, run, capsys, monkeypat
     assert Config(**{**card["config"], "hidden_sizes": ()}) == config
     assert card["env_steps"] == load_policy(run).scores["env_steps"]
     assert (card["environment"], card["num_parameters"]) == ("InvertedPendulum-v5", 4)
-    returns, _ = play_official(load_policy(run), 6, cards.SEED)
+    returns = play_official(load_policy(run), 6, cards.SEED).returns
     assert card["episode_returns"] == returns.tolist()
 
     # The command line of the card, typed again, trains the same configuration.

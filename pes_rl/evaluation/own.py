@@ -85,6 +85,7 @@ def _own_player(
     import jax
     import jax.numpy as jnp
 
+    from pes_rl.envs.jax_environment import first_inputs
     from pes_rl.envs.make import make_jax_environment
     from pes_rl.particles.episodes import make_player
     from pes_rl.training.compilation import use_compilation_cache
@@ -95,6 +96,7 @@ def _own_player(
     environment = make_jax_environment(made, about["engine"], about.get("backend"))
     if noise != QUIET:
         environment = _disturbed(environment, policy, noise)
+    environment = first_inputs(environment, policy.policy.observation_size)
     begin, go_on = make_player(environment, policy.policy, policy.action, _STEPS)
     theta, norm = jax.tree.map(jnp.asarray, (policy.theta, policy.affine))
 

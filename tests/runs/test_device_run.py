@@ -122,7 +122,7 @@ def test_states_in_containers_of_an_engine_are_saved():
 
 def test_brax_trains_resumes_and_is_evaluated(tmp_path):
     run = tmp_path / "run"
-    flags = f"--env brax/halfcheetah --backend spring {SIZES} --num-env-steps"
+    flags = f"--env brax/halfcheetah --backend spring --num-inputs 9 {SIZES} --num-env-steps"
     assert train(f"{flags} 90", run) == 0
     assert resume(run, "--num-env-steps 190") == 0
     assert train(f"{flags} 190", tmp_path / "whole") == 0

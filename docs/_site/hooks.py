@@ -14,7 +14,13 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parents[2]
 _LINK = re.compile(r"\]\((?!\w+:|#)([^)\s#]+)")
 # Where files outside docs/ are shown, by their path from the root.
-_SHOWN = {"configs": "tasks/index.md", "examples": "examples.md", "docs/tuning": "tuning/index.md"}
+_SHOWN = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "configs": "tasks/index.md",
+    "examples": "examples.md",
+    "docs/tuning": "tuning/index.md",
+}
 _COPIED = ("CITATION.cff", "LICENSE")
 
 

@@ -29,7 +29,8 @@ _STAR = "* In an older comparison, on other seeds and with the presets of its ti
 def sources() -> dict[str, Callable[[], str | bytes]]:
     """What makes each file, by its path below docs/, in the order of the navigation."""
     return {
-        "index.md": home,
+        "index.md": partial(page_of_the_root, "README.md"),
+        "changelog.md": partial(page_of_the_root, "CHANGELOG.md"),
         **{f"estimators/{name}.md": partial(estimator, name) for name in ESTIMATOR_NAMES},
         "tasks/index.md": tasks,
         **{f"tasks/{name}.md": partial(task, name) for name in OFFICIAL},
@@ -40,9 +41,9 @@ def sources() -> dict[str, Callable[[], str | bytes]]:
     }
 
 
-def home() -> str:
-    """The README, whose links start from the root."""
-    return re.sub(r"\]\((?!\w+:|#)", "](../", (ROOT / "README.md").read_text(encoding="utf-8"))
+def page_of_the_root(name: str) -> str:
+    """A page of the repository's root, whose links start there."""
+    return re.sub(r"\]\((?!\w+:|#)", "](../", (ROOT / name).read_text(encoding="utf-8"))
 
 
 def estimator(name: str) -> str:
@@ -68,12 +69,12 @@ def estimator(name: str) -> str:
 def task(name: str) -> str:
     """The page of one of the official tasks."""
     known, text = OFFICIAL[name], _text()["tasks"][name]
-    solved = "nobody has set a meaningful one" if known.threshold is None else known.threshold
+    solved = "-" if known.threshold is None else f"{known.threshold:g}"
     preset = ROOT / "pes_rl" / "config" / "presets" / f"{name}.yaml"
     default = build_config({"env": name})
     parts = [
         f"# {name}\n\n{text}",
-        f"| | |\n|---|---|\n| Gymnasium's id | `{known.gymnasium_id}` |\n"
+        f"| Gymnasium's id | `{known.gymnasium_id}` |\n|---|---|\n"
         f"| observation, action | {known.observation_size} and {known.action_size} numbers |\n"
         f"| time limit | {known.horizon} env steps |\n| return that counts as solved | {solved} |\n"
         f"| engines | {', '.join(f'`{engine}`' for engine in known.engines)} |\n"
@@ -92,7 +93,10 @@ def task(name: str) -> str:
 
 def tasks() -> str:
     """The table of tasks."""
-    rows = ["| task | solved at | observation | action | default | policy |", "|---|---|---|---|---|---|"]
+    rows = [
+        "| task | solved at | observation | action | default | policy |",
+        "|---|---|---|---|---|---|",
+    ]
     for name, known in OFFICIAL.items():
         default = build_config({"env": name}).estimator
         score = _score(name) if name in zoo.names() else "-"
@@ -122,7 +126,9 @@ def examples() -> str:
 def tuning() -> str:
     """The list of searches."""
     found = sorted(path.stem for path in (DOCS / "tuning").glob("*.md"))
-    return "\n".join(["# Searches behind the presets\n", *(f"- [{one}]({one}.md)" for one in found)])
+    return "\n".join(
+        ["# Searches behind the presets\n", *(f"- [{one}]({one}.md)" for one in found)]
+    )
 
 
 @cache  # `mkdocs serve` builds again and again
@@ -141,7 +147,7 @@ def _text() -> dict[str, Any]:
 
 @cache
 def results() -> list[list[str]]:
-    """The rows of the README's table: task, estimator, env steps to solved, median, unseen, median."""
+    """The rows of the README's table: task, estimator, env steps, median, unseen seeds, median."""
     table = (ROOT / "README.md").read_text(encoding="utf-8").split("| task (solved at) |")[1]
     lines = table.split("\n\n")[0].splitlines()[2:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
@@ -158,7 +164,10 @@ def _results(chosen: Callable[[list[str]], bool]) -> str:
         *(f"| {' | '.join(row)} |".replace("*", r"\*").replace(r"\*\*", "**") for row in rows),
     ]
     star = "\n" + _STAR.replace("*", r"\*") if any(row[1].endswith("*") for row in rows) else ""
-    return "\n".join(lines) + f"\n{star}\nHow these came about, and what they do not say: [results](../results.md)."
+    return (
+        "\n".join(lines)
+        + f"\n{star}\nHow these came about, and what they do not say: [results](../results.md)."
+    )
 
 
 def _plain(cell: str) -> str:
@@ -183,7 +192,9 @@ def _curves(chosen: Callable[[str, dict[str, Any]], bool]) -> str:
         if not chosen(folder, summary):
             continue
         envs = ", ".join(summary["environments"])
-        names = ", ".join(dict.fromkeys(n for e in summary["environments"].values() for n in e["estimators"]))
+        names = ", ".join(
+            dict.fromkeys(n for e in summary["environments"].values() for n in e["estimators"])
+        )
         seeds = summary["seeds"]
         parts.append(
             f"![Return of {names} against env steps on {envs}](../{folder}/plots/env_steps.svg)\n\n"
@@ -194,7 +205,10 @@ def _curves(chosen: Callable[[str, dict[str, Any]], bool]) -> str:
 
 
 def _presets(name: str) -> str:
-    lines = [f"| task | {' | '.join(f'`{one}`' for one in _PRESET)} |", "|---" * (len(_PRESET) + 1) + "|"]
+    lines = [
+        f"| task | {' | '.join(f'`{one}`' for one in _PRESET)} |",
+        "|---" * (len(_PRESET) + 1) + "|",
+    ]
     for env in OFFICIAL:
         config = build_config({"env": env, "estimator": name})
         values = (getattr(config, one) for one in _PRESET)
@@ -214,13 +228,14 @@ def _policy(name: str, up: str = "../") -> str:
         return "The zoo has no policy for this task yet."
     card = zoo.card(name)
     score = card["score"]
+    page = f"{up}viewers/{name}.html"
     last = score["seed"] + score["episodes"] - 1
     return (
         f"`zoo/{name}`: return **{_score(name)}** (mean and standard deviation of "
         f"{score['episodes']} episodes, seeds {score['seed']} to {last}), "
         f"{card['num_parameters']} parameters, {card['env_steps']:,} env steps of\n\n"
         f"```bash\n{card['command']}\n```\n\n"
-        f'<iframe class="viewer" src="{up}viewers/{name}.html" title="{name} playing" loading="lazy">'
-        f"</iframe>\n\n[On a page of its own]({up}viewers/{name}.html); drag to look around. It is the "
-        "best of its seeds, not a typical one."
+        f'<iframe class="viewer" src="{page}" title="{name} playing" loading="lazy"></iframe>\n\n'
+        f"[On a page of its own]({page}); drag to look around. It is the best of its seeds, "
+        "not a typical one."
     )

@@ -30,7 +30,14 @@ LOADED = re.compile(  # what a browser fetches by itself, from elsewhere
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site") / "built"
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir"]
+    command = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--strict",
+        "--site-dir",
+    ]  # --quiet hides warnings from --strict
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)}
     result = subprocess.run(
         [*command, str(folder)], cwd=ROOT, env=environment, capture_output=True, text=True

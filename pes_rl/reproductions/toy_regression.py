@@ -162,7 +162,7 @@ def figure(surface: Surface, tracks: list[Track]):
     best, value = surface.minimum()
     ground.plot(*best, "*", color="yellow", ms=14, mec="black", mew=0.8)
     ground.plot(*START, "o", color="white", ms=6, mec="black")
-    ground.annotate("start", START, xytext=(6, -10), textcoords="offset points", **NOTE)
+    ground.annotate("start", START, xytext=(6, -10), textcoords="offset points", fontsize=8)
     ground.grid(visible=False)
     ground.set(
         title="Meta-loss surface",

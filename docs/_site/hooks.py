@@ -51,6 +51,8 @@ def mended(markdown: str, source: str) -> str:
 
     def mend(match: re.Match[str]) -> str:
         path = normpath(join("docs", dirname(source), match[1]))
+        if path not in _SHOWN and not normpath(join(dirname(source), match[1])).startswith(".."):
+            return match[0]  # within docs/ already, or no link but code
         return f"]({relpath(_shown(path), dirname(source) or '.')}"
 
     return _LINK.sub(mend, markdown)

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from pes_rl.styles import FIGURE
+
 DEVICES = 8
 FIELDS: dict[str, Any] = {
     "env": "brax/hopper",
@@ -49,21 +51,32 @@ def thetas(devices: int, chunk: int | None, updates: int) -> np.ndarray:
 
 
 def draw(distances: dict[str, np.ndarray], path: Path) -> None:
-    """Relative distance from the run on one device, a line each."""
+    """Relative distance from the run on one device, a line each; in words where it is 0.
+
+    Lines get thinner from one to the next, so that those that coincide can be seen.
+    """
+    import matplotlib
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    axis = figure.subplots()
-    for (name, values), style in zip(distances.items(), ("-", "--", ":", "-."), strict=True):
-        axis.semilogy(np.arange(1, len(values) + 1), np.maximum(values, 1e-9), style, label=name)
-    axis.set(
-        xlabel="update",
-        ylabel="distance of theta, relative",
-        title=f"{FIELDS['env']}, {FIELDS['num_pairs']} pairs: drift from the run on one device",
-    )
-    axis.legend()
-    axis.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    with matplotlib.rc_context(FIGURE):
+        figure = Figure(figsize=(6, 3.6), layout="constrained")
+        axis = figure.subplots()
+        looks = zip(("-", "--", ":", "-."), (5, 3, 1.6, 1.6), strict=True)
+        for (name, values), (dash, width) in zip(distances.items(), looks, strict=True):
+            note = "" if values.all() else ", 0 where not drawn" if values.any() else ": exactly 0"
+            drawn = np.where(values > 0, values, np.nan)
+            updates = np.arange(1, len(values) + 1)
+            # What is 0 throughout has no line in the legend either.
+            dash = dash if values.any() else "none"
+            axis.plot(updates, drawn, dash, linewidth=width, label=name + note)
+        axis.set(
+            xlabel="update",
+            ylabel="distance of theta, relative",
+            title=f"{FIELDS['env']}, {FIELDS['num_pairs']} pairs: drift from the run on one device",
+            yscale="log",
+        )
+        axis.legend()
+        figure.savefig(path)
 
 
 def main() -> None:

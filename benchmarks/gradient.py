@@ -28,6 +28,7 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.curves import Options
+from pes_rl.styles import FIGURE, STYLES
 
 # Env steps of the stages, and of one batch.
 STAGES = {
@@ -192,8 +193,10 @@ def bench(env: str, names: list[str], args: argparse.Namespace) -> Iterator[dict
 
 def draw(folder: Path) -> None:
     """DIR/table.md and DIR/signal.png of all results in DIR."""
+    import matplotlib
     from matplotlib.figure import Figure
 
+    matplotlib.rcParams.update(FIGURE)
     results = {e: json.loads(p.read_text()) for e in STAGES if (p := folder / f"{e}.json").exists()}
     figure = Figure(figsize=(9, 2.2 * len(results)), layout="constrained")
     axes = figure.subplots(len(results), 3, squeeze=False, sharey=True, sharex=True)
@@ -205,7 +208,7 @@ def draw(folder: Path) -> None:
                 places,
                 [one["cosine"] for one in found.values()],
                 xerr=[one["interval"] for one in found.values()],
-                color="tab:blue",
+                color=STYLES["es-single"].color,
                 alpha=0.7,
             )
             axis.plot([one["asymptote"] for one in found.values()], places, "k|", markersize=9)
@@ -214,7 +217,7 @@ def draw(folder: Path) -> None:
             axis.axvline(0, color="k", linewidth=0.5)
             axis.set_xlim(-0.4, 1.05)
     figure.supxlabel("cosine of one batch with the reference; | asymptote")
-    figure.savefig(folder / "signal.png", dpi=110)
+    figure.savefig(folder / "signal.png")
     (folder / "table.md").write_text("\n\n".join(table(e, r) for e, r in results.items()) + "\n")
 
 

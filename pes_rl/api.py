@@ -40,7 +40,7 @@ def train(
       stop_at: a return, or ``"solved"`` for the task's threshold: the run stops, likewise, once an
         evaluation of a policy reaches it and another one, of other episodes, does too.
       track: ``"wandb"`` or ``"mlflow"``, to have the metrics there too.
-      **overrides: fields of :class:`pes_rl.config.Config`, such as ``estimator="pes"``.
+      **overrides: fields of ``pes_rl.config.Config``, such as ``estimator="pes"``.
 
     Raises:
       pes_rl.errors.UserError: for anything that can be wrong with the arguments.
@@ -73,7 +73,7 @@ def resume(
       callback: as in `train`.
       stop_at: as in `train`; that of an earlier call is forgotten.
       track: as in `train`; the tracker's run goes on too.
-      **changes: fields of :class:`pes_rl.config.Config` that are another from here on (None leaves
+      **changes: fields of ``pes_rl.config.Config`` that are another from here on (None leaves
         one as it is): ``num_env_steps``, at least what the run has trained already,
         ``learning_rate``, ``learning_rate_schedule``, ``schedule_env_steps``, ``eval_every``,
         ``eval_episodes``, ``checkpoint_every``, ``num_threads``.

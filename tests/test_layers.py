@@ -96,7 +96,7 @@ def test_few_modules_lie_loose():
     assert len(list(PACKAGE.glob("*.py"))) <= 9
 
 
-def test_the_readme_names_every_entry_of_the_package():
-    layout = (ROOT / "README.md").read_text().split("## Layout")[1].split("\n## ")[0]
+def test_the_documentation_names_every_entry_of_the_package():
+    layout = (ROOT / "docs" / "architecture.md").read_text().split("## Layout")[1].split("\n## ")[0]
     named = set(re.findall(r"`pes_rl/(\w+)(?:/|\.py)`", layout))
     assert named == {layer(name) for name in MODULES} - {"__init__", "__main__"}

@@ -58,7 +58,7 @@ def compare(
       workers: runs at the same time, each on one thread; by default one per available core.
       timing: whether to measure, for the wall-clock, the speed of each estimator in each
         environment, one after the other once all runs have ended.
-      **options: fields of :class:`pes_rl.config.Config` for all runs alike.
+      **options: fields of ``pes_rl.config.Config`` for all runs alike.
 
     Raises:
       pes_rl.errors.UserError: for anything that can be wrong with the arguments; or some runs

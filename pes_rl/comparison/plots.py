@@ -14,7 +14,7 @@ import numpy as np
 from pes_rl.comparison.curves import Curve, Speed
 from pes_rl.comparison.statistics import band
 from pes_rl.storage.files import write_bytes_atomic
-from pes_rl.styles import STYLES, Style
+from pes_rl.styles import FIGURE, NOTE, STYLES, Style
 
 _POINTS = 201
 _COLUMNS = 3
@@ -46,11 +46,10 @@ def plot_returns(
     """
     import matplotlib
 
-    # The salt makes the identifiers in the SVG the same every time.
-    with matplotlib.rc_context({"svg.hashsalt": "pes-rl", "font.size": 10}):
+    with matplotlib.rc_context(FIGURE):
         figure = _figure(curves, clock, thresholds, speeds or {})
         png, svg = io.BytesIO(), io.BytesIO()
-        figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
+        figure.savefig(png, format="png", metadata={"Software": None})
         empty = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(svg, format="svg", metadata=empty)
     write_bytes_atomic(stem.with_suffix(".png"), png.getvalue())
@@ -94,15 +93,12 @@ def _figure(
         handles=handles,
         loc="outside upper center",
         ncols=len(names),
-        frameon=False,
-        handlelength=3.2,
     )
     seeds = len({c.seed for c in curves})
     figure.supxlabel(
         f"Interquartile mean over {seeds} seed{'s' * (seeds > 1)}, "
         "with pointwise 95 % bootstrap intervals",
-        fontsize=8,
-        color="0.35",
+        **NOTE,
     )
     return figure
 
@@ -126,7 +122,6 @@ def _draw(
         middle,
         color=style.color,
         linestyle=style.dash,
-        linewidth=1.8,
         marker=style.marker,
         markersize=5,
         markeredgecolor="white",
@@ -152,18 +147,14 @@ def _decorate(axis: Any, env: str, threshold: float | None, clock: str) -> None:
             xytext=(7, 0),  # outside, where it hides nothing
             textcoords="offset points",
             va="center",
-            fontsize=8,
-            color="0.3",
+            **NOTE,
         )
-    axis.set_title(env, fontsize=11, fontweight="bold")
+    axis.set_title(env)
     axis.margins(x=0, y=0.07)
     axis.set_xlim(left=0)
     axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     if clock != "seconds":
         axis.xaxis.set_major_formatter(EngFormatter(sep=" "))
-    axis.grid(color="0.9", linewidth=0.7)
-    axis.set_axisbelow(True)
-    axis.spines[["top", "right"]].set_visible(False)
 
 
 def _unit(
@@ -187,7 +178,6 @@ def _handle(name: str) -> Any:
         color=style.color,
         linestyle=style.dash,
         marker=style.marker,
-        linewidth=1.8,
         markersize=6,
         markeredgecolor="white",
         markeredgewidth=0.6,

@@ -21,7 +21,7 @@ from pes_rl.reproductions.recurrent import (
     program,
     reported,
 )
-from pes_rl.styles import STYLES
+from pes_rl.styles import NOTE, STYLES
 
 VOCABULARY, HIDDEN, T, K, PARTICLES = 28, 7, 100, 10, 100
 SEARCHED, FULL, QUICK = 500_000, 3_000_000, 1_000_000  # unrolled steps of every training
@@ -73,8 +73,7 @@ def figure(tracks: dict[str, Rows], unigram: float):
     axis.annotate(
         "entropy of single characters",
         (tracks["pes"].steps[0][-1], unigram),
-        fontsize=8,
-        color="0.35",
+        **NOTE,
         ha="right",
         va="bottom",
     )

@@ -22,7 +22,7 @@ from pes_rl.reproductions.recurrent import (
     program,
     reported,
 )
-from pes_rl.styles import STYLES
+from pes_rl.styles import NOTE, STYLES
 
 HIDDEN, LONGEST, K, PARTICLES = 8, 12, 1, 200
 SOLVED = 0.15  # bits per character at which the sequences grow
@@ -127,7 +127,7 @@ def figure(outcomes: dict[str, Outcome], budget: int):
     left.legend()
     right.axhline(1, color="0.5", lw=0.8)
     right.axhline(SOLVED, color="0.5", lw=0.8)
-    right.annotate("guessing", (LONGEST, 1.01), fontsize=8, color="0.35", ha="right", va="bottom")
+    right.annotate("guessing", (LONGEST, 1.01), **NOTE, ha="right", va="bottom")
     right.set(title="Bits per character at the end", xlabel="length", ylabel="bits", ylim=(0, 2))
     letters(fig)
     return fig

@@ -1,4 +1,4 @@
-"""The plotting style of all reproductions; `pes_rl.styles` says how each method is drawn."""
+"""What the figures of all reproductions share; `pes_rl.styles` says how they look."""
 
 from __future__ import annotations
 
@@ -13,27 +13,12 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pes_rl.styles import Style
-
-_STYLE: Any = {
-    "figure.dpi": 130,
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "legend.fontsize": 8,
-    "legend.frameon": False,
-    "legend.handlelength": 3.4,
-    "lines.linewidth": 1.6,
-    "svg.hashsalt": "pes-rl",  # equal results make equal files
-}
+from pes_rl.styles import FIGURE, Style
 
 
 def panels(columns: int, rows: int = 1, size: tuple[float, float] = (4.6, 3.5)) -> tuple:
     """A figure and its axes as a flat list, ``size`` inches each."""
-    pyplot.rcParams.update(_STYLE)
+    pyplot.rcParams.update(FIGURE)
     figure, axes = pyplot.subplots(
         rows,
         columns,

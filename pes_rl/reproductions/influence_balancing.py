@@ -11,7 +11,7 @@ from pes_rl.estimators import es_single, pes, truncated_es
 from pes_rl.problems.influence_balancing import InfluenceBalancing
 from pes_rl.reproductions.experiment import Experiment, Report
 from pes_rl.reproductions.figures import curve, letters, panels
-from pes_rl.styles import STYLES
+from pes_rl.styles import NOTE, STYLES
 from pes_rl.unrolled import History, Method, evolution, minimize, rtrl, truncated_bptt, uoro
 
 PROBLEM = InfluenceBalancing()
@@ -115,9 +115,9 @@ def figure(tracks: list[Track]):
         filled = style.color if K or not one.label.endswith(", 4") else "white"
         left.lines[-1].set(**{"markersize": 4.5, **look}, markevery=0.13, markerfacecolor=filled)
     left.axhline(AWAY, color="0.5", lw=0.8)
-    left.annotate("start", (LONG, 1.2 * AWAY), fontsize=8, color="0.35", ha="right", va="bottom")
+    left.annotate("start", (LONG, 1.2 * AWAY), **NOTE, ha="right", va="bottom")
     left.axvline(PAPER, color="0.5", lw=0.8)
-    left.annotate("the papers' 3000", (1.05 * PAPER, 1.6e-8), fontsize=8, color="0.35")
+    left.annotate("the papers' 3000", (1.05 * PAPER, 1.6e-8), **NOTE)
     left.set(
         title="Distance to the optimum, K = 1 unless stated",
         xlabel="updates",
@@ -132,7 +132,7 @@ def figure(tracks: list[Track]):
         curve(right, list(ends), np.clip(np.array(list(ends.values())).T, 1e-8, None), style)
         right.lines[-1].set(marker=style.marker, markersize=5)
     right.axhline(AWAY, color="0.5", lw=0.8)
-    right.annotate("start", (1000, 1.2 * AWAY), fontsize=8, color="0.35", ha="right", va="bottom")
+    right.annotate("start", (1000, 1.2 * AWAY), **NOTE, ha="right", va="bottom")
     right.set(
         title="After 3000 updates",
         xlabel="particles",

@@ -67,7 +67,7 @@ def figure(tracks: dict[str, Track]):
     losses.set_yticks(range(len(tracks)), [STYLES[name].label for name in tracks])
     ends.set(title="Where they end, mean of each group", xlabel="value")
     ends.set_yticks(range(len(GROUPS)), GROUPS)
-    ends.legend()
+    fig.legend(*ends.get_legend_handles_labels(), loc="outside lower center", ncols=len(tracks))
     letters(fig)
     return fig
 

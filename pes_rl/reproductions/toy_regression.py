@@ -15,7 +15,7 @@ from pes_rl.estimators import es, es_single, pes, truncated_es
 from pes_rl.problems.toy_regression import ToyRegression
 from pes_rl.reproductions.experiment import Experiment, Report
 from pes_rl.reproductions.figures import curve, letters, panels
-from pes_rl.styles import STYLES
+from pes_rl.styles import NOTE, STYLES
 from pes_rl.unrolled import (
     History,
     Method,
@@ -172,7 +172,7 @@ def figure(surface: Surface, tracks: list[Track]):
         ylim=(LOW, HIGH),
     )
     losses.axhline(value, color="0.4", lw=0.8)
-    losses.annotate("best on the grid", (1e3, value * 0.97), fontsize=8, color="0.3", va="top")
+    losses.annotate("best on the grid", (1e3, value * 0.97), **NOTE, va="top")
     losses.set(
         title="Loss of theta",
         xlabel="inner steps per particle",
@@ -183,7 +183,6 @@ def figure(surface: Surface, tracks: list[Track]):
     )
     losses.set_yticks([5, 10, 20, 30], ["5", "10", "20", "30"])
     losses.minorticks_off()
-    losses.legend(loc="lower left", bbox_to_anchor=(0.0, 0.12))
     line = np.linspace(LOW, HIGH, 4000)
     points = jnp.stack([jnp.asarray(line), jnp.full(line.size, best[1])], axis=1)
     cut.plot(line, jax.vmap(mean_loss)(points), color="0.6", lw=0.6, label="loss")
@@ -201,6 +200,7 @@ def figure(surface: Surface, tracks: list[Track]):
     cut.set_yticks([5, 10, 20, 50], ["5", "10", "20", "50"])
     cut.minorticks_off()
     cut.legend(loc="upper left")
+    fig.legend(*losses.get_legend_handles_labels(), loc="outside lower center", ncols=len(tracks))
     letters(fig)
     return fig
 

@@ -7,7 +7,7 @@ import numpy as np
 from pes_rl.reproductions.experiment import Experiment, Report
 from pes_rl.reproductions.figures import letters, panels
 from pes_rl.reproductions.variance_panels import FACTORIES, Panel, linear, lstm, quadratic
-from pes_rl.styles import STYLES
+from pes_rl.styles import NOTE, STYLES
 
 CLOSED_FORM, TOLERANCE = "closed form (reproductions/variance_theory.py)", 0.05
 PES, SINGLE = "Vicol et al. 2021", "Vicol et al. 2023"
@@ -37,13 +37,13 @@ def figure(rows: list[Panel], columns: int, note: str):
             values += [*mean, *theory.values()]
         axis.axhline(level, color="0.5", lw=0.8)
         axis.annotate(
-            f"P + 1 = {level}",
-            (0.3, level),
-            xytext=(0, -10),
+            f"P + 1\n= {level}",
+            (1, level),
+            xytext=(7, 0),  # outside, where it hides nothing
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
-            fontsize=8,
-            color="0.35",
+            va="center",
+            **NOTE,
         )
         axis.set(title=panel.title, xlabel="unrolls per episode", xscale="log", yscale="log")
         low, high = min(values), max(values)
@@ -51,7 +51,7 @@ def figure(rows: list[Panel], columns: int, note: str):
         axis.legend(loc="upper left")
     for axis in axes[::columns]:
         axis.set_ylabel("variance of one pair / |g|^2")
-    fig.suptitle(f"{note}, bars: 3 standard errors", fontsize=8, color="0.35")
+    fig.suptitle(f"{note}, bars: 3 standard errors", **NOTE)
     letters(fig)
     return fig
 

@@ -269,9 +269,7 @@ def test_axes_begin_at_zero(result):
     [axis] = figure.axes
     assert axis.get_xlim() == (0, 1010)
     assert axis.get_xlabel() == "environment steps" and axis.get_ylabel() == "episode return"
-    middle = [
-        line for line in axis.lines if line.get_linewidth() > 1.5 and len(line.get_xdata()) > 1
-    ]
+    middle = [line for line in axis.lines if line.get_zorder() > 2 and len(line.get_xdata()) > 1]
     assert len(middle) == 2
     x, y = (np.asarray(v) for v in middle[0].get_data())
     assert (x[0], y[0]) == (0, 0)

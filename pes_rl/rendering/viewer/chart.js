@@ -1,18 +1,19 @@
 // The reward trace: reward per step (thin line, left axis) and return so far (thick, right axis).
 
-/** Round values that cut [low, high] into about `count` parts. */
+/** Round values that cut [low, high] into about `count` parts, as {value, label}. */
 function ticks(low, high, count) {
   const raw = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 2.5, 5, 10].find((factor) => factor * power >= raw) * power;
-  const values = [];
+  const found = [];
   for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-6; i++) {
-    values.push(Math.abs(i) < 1e-9 ? 0 : i * step);
+    const value = Math.abs(i) < 1e-9 ? 0 : i * step;
+    found.push({ value, label: tickLabel(value, step) });
   }
-  return values;
+  return found;
 }
 
-/** [low, high] of `values`, widened so that lines never touch the border, never empty. */
+/** [low, high] of `values`, widened so that lines never touch the border, and ticks stay short. */
 function span(values) {
   let low = Infinity, high = -Infinity;
   for (const value of values) {
@@ -20,14 +21,21 @@ function span(values) {
     high = Math.max(high, value);
   }
   if (!(high > low)) [low, high] = [(low || 0) - 1, (high || 0) + 1];
-  const margin = 0.08 * (high - low);
-  return [low - margin, high + margin];
+  // A thousandth of what is shown: less could not be told apart in the gutter.
+  const size = Math.max(high - low, 1e-3 * Math.max(Math.abs(low), Math.abs(high)));
+  const middle = (low + high) / 2;
+  return [middle - 0.58 * size, middle + 0.58 * size];
 }
 
-/** A tick's label, short enough for the gutter. */
-function tickLabel(value) {
-  if (Math.abs(value) >= 10000) return `${+(value / 1000).toFixed(1)}k`;
-  return `${+value.toPrecision(3)}`;
+/** A tick's label with as many digits as a step needs, so that no two are alike. */
+function tickLabel(value, step) {
+  if (value === 0) return "0";
+  const [unit, suffix] = Math.abs(value) >= 10000 ? [1000, "k"] : [1, ""];
+  const place = Math.floor(Math.log10(step / unit) + 1e-9);
+  const half = Math.round(step / unit / 10 ** (place - 1)) === 25; // 2.5 has a digit more
+  const digits = Math.max(0, half - place);
+  if (digits <= 5) return `${(value / unit).toFixed(digits)}${suffix}`;
+  return value.toExponential(Math.max(0, Math.floor(Math.log10(Math.abs(value)) + 1e-9) + digits));
 }
 
 /**
@@ -80,20 +88,20 @@ function makeChart(canvas, { rewards, returns, dt, onSeek }) {
     context.lineWidth = 1;
     context.strokeStyle = colors.line;
     const rows = Math.max(1, Math.round(box.height / 26));
-    for (const value of ticks(...returnSpan, rows)) {
+    for (const { value, label } of ticks(...returnSpan, rows)) {
       const y = Math.round(yOf(value, returnSpan)) + 0.5;
       context.beginPath();
       context.moveTo(box.left, y);
       context.lineTo(box.right, y);
       context.stroke();
-      text(tickLabel(value), box.right + 7, y, "left", colors.return);
+      text(label, box.right + 7, y, "left", colors.return);
     }
-    for (const value of ticks(...rewardSpan, rows)) {
-      text(tickLabel(value), box.left - 7, yOf(value, rewardSpan), "right", colors.reward);
+    for (const { value, label } of ticks(...rewardSpan, rows)) {
+      text(label, box.left - 7, yOf(value, rewardSpan), "right", colors.reward);
     }
     const seconds = ticks(0, duration, Math.max(2, Math.floor(box.width / 110)));
-    for (const value of seconds) {
-      text(`${tickLabel(value)} s`, xOf(value), box.bottom + 11, "center", colors.muted);
+    for (const { value, label } of seconds) {
+      text(`${label} s`, xOf(value), box.bottom + 11, "center", colors.muted);
     }
   }
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import fields
 
 from pes_rl.config.build import build_config
-from pes_rl.config.fields import Config
+from pes_rl.config.fields import FREE, Config
 
 _TUNED, _UNTUNED, _ARS = "tuned", "untuned", "from ARS, untuned here"
 _OTHERS = ""  # the estimators that a preset's row does not name
 
 _SOURCES: dict[str, dict[str, str]] = {
-    "Ant": {_OTHERS: _ARS},
+    "Ant": {_OTHERS: _ARS, "pes": _TUNED},
     "HalfCheetah": {_OTHERS: _TUNED, "gpes": "tuned for es-single"},
     "Hopper": {_OTHERS: _TUNED, "gpes": "tuned for es-single"},
     "Humanoid": {_OTHERS: _ARS},
@@ -27,10 +27,7 @@ _SOURCES: dict[str, dict[str, str]] = {
     "Walker2d": {_OTHERS: _ARS, "es": _TUNED},
 }
 # What makes another run of the same quality.
-_ASIDE = (
-    *("seed", "num_env_steps", "num_threads", "particle_chunk", "engine", "backend"),
-    *("eval_every", "eval_episodes", "checkpoint_every", "keep_checkpoints", "log_every"),
-)
+_ASIDE = ("seed", "particle_chunk", "engine", "backend", "eval_every", "eval_episodes", *FREE)
 
 
 def preset_source(config: Config) -> str:

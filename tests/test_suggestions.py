@@ -20,9 +20,10 @@ NO_KWARGS = [name for name in OPTIONS if name != "env_kwargs"]
         ("hopper-v4", [*OFFICIAL, "Hopper-v5"], "Hopper-v5"),
         ("CartPole", ENVIRONMENTS, "CartPole-v1"),
         ("es-singel", ESTIMATOR_NAMES, "es-single"),
-        ("learning", ["learning_rate", "num_pairs"], "learning_rate"),
+        ("influence", ["influence-balancing", "variance"], "influence-balancing"),
         ("num_steps", OPTIONS, "num_env_steps"),
-        ("Mine-v0", ENVIRONMENTS, None),  # what is alike is the end, which says nothing
+        ("Mine-v0", ENVIRONMENTS, None),
+        ("Cat-v0", ["Ant-v0"], None),  # what is alike is the end, which says nothing
         ("dm_control/cheetah-run-v0", ENVIRONMENTS, None),
         ("env_kwargs", NO_KWARGS, None),
         ("ppo", ESTIMATOR_NAMES, None),

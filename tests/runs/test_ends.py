@@ -129,14 +129,13 @@ def test_what_has_no_room_is_left_out():
 
 
 def test_lines_of_a_run_fit_60_columns(tmp_path):
-    text = ends.opening(
-        build_config({"env": "InvertedDoublePendulum", "estimator": "truncated-es"}),
-        num_parameters=1_000_000,
-        env_steps=123_456_789,
-        path=tmp_path,
-    )
+    config = build_config({"env": "InvertedDoublePendulum", "estimator": "truncated-es"})
     scores = ends.Scores(123456.7, -123456.7, 123_456_789)
-    text += ends.closing(CONFIG, scores, 123_456_789, 1e5, tmp_path)
-    text += ends.outlook(CONFIG, 10, 1_234_567.0)
-    lines = [line for line in text.splitlines() if str(tmp_path) not in line]
+    texts = (
+        ends.opening(config, 1_000_000, 123_456_789, tmp_path),
+        ends.closing(config, scores, 123_456_789, 1e5, tmp_path),
+        ends.stopping(config, 123_456_789, tmp_path),
+        ends.outlook(config, 10, 1_234_567.0),
+    )
+    lines = [line for text in texts for line in text.splitlines() if str(tmp_path) not in line]
     assert max(map(len, lines)) <= 60, lines

@@ -31,7 +31,9 @@ def calls(monkeypatch, tmp_path):
         seen.append((path, options))
         result = {"episode_return_mean": 12.5, "episode_return_std": 1.0, "policy": "policy/best"}
         result |= {"episode_return_interval": [12.25, 12.75], "episode_length_mean": 1000.0}
-        result |= {"broken_episodes": 0}
+        result |= {"episode_return_min": 11.0, "episode_return_max": 14.0, "broken_episodes": 0}
+        result |= {"threshold": 12.0, "solved": True, "success_rate": 0.25, "env_kwargs": {}}
+        result |= {"observation_noise": 0.0, "action_noise": 0.0}
         result |= {"environment": "Hopper-v5", "version_changes": ["mujoco 1.0 -> 2.0"]}
         return result | options
 
@@ -82,8 +84,10 @@ def test_evaluate(calls, capsys):
     out, err = capsys.readouterr()
     assert out == (
         "policy/best in Hopper-v5\n"
-        "episode return 12.50 +- 1.00 (standard deviation); "
+        "episode return 12.50 +- 1.00 (standard deviation), 11.00 to 14.00; "
         "95 % interval of the mean 12.25 to 12.75\n"
+        "solved: a mean of 12 counts as solved\n"
+        "success rate 25.0 %\n"
         "episode length 1000.0; 100 episodes, seeds 5 to 104, deterministic policy\n"
     )
     note = "pes-rl: note: versions differ from those of training (mujoco 1.0 -> 2.0)"

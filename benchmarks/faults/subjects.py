@@ -59,7 +59,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "mujoco": {"env": "InvertedPendulum"},
     "gymnasium": {"env": "CartPole-v1", "estimator": "pes", "horizon": 40, "num_env_steps": 300},
     "brax": {"env": "brax/inverted_pendulum", "engine": "brax"},
-    "swimmer": {"env": "Swimmer", "policy": "gru", "hidden_sizes": (3,), "optimizer": "adam"},
+    "swimmer": {"env": "Swimmer", "estimator": "gpes", "optimizer": "adam"},
 }
 _IMPORTED = (
     "filelock",

@@ -17,6 +17,7 @@ _LINK = re.compile(r"\]\((?!\w+:|#)([^)\s#]+)")
 _SHOWN = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
     "configs": "tasks/index.md",
     "examples": "examples.md",
     "docs/tuning": "tuning/index.md",

@@ -31,6 +31,7 @@ def sources() -> dict[str, Callable[[], str | bytes]]:
     return {
         "index.md": partial(page_of_the_root, "README.md"),
         "changelog.md": partial(page_of_the_root, "CHANGELOG.md"),
+        "contributing.md": partial(page_of_the_root, "CONTRIBUTING.md"),
         **{f"estimators/{name}.md": partial(estimator, name) for name in ESTIMATOR_NAMES},
         "tasks/index.md": tasks,
         **{f"tasks/{name}.md": partial(task, name) for name in OFFICIAL},

@@ -47,7 +47,14 @@ _GROUPS = {
         "weight_decay",
         "average_episodes",
     ),
-    "policy": ("policy", "hidden_sizes", "activation", "normalize_observations", "init_from"),
+    "policy": (
+        "policy",
+        "hidden_sizes",
+        "activation",
+        "num_inputs",
+        "normalize_observations",
+        "init_from",
+    ),
     _ENDING: ("eval_every", "eval_episodes", "checkpoint_every", "keep_checkpoints", "log_every"),
     "speed and memory": ("num_threads", "particle_chunk", "precision"),
 }

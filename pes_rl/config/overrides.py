@@ -66,6 +66,7 @@ class Options(_Changes, total=False):
     max_grad_norm: float | None
     weight_decay: float
     average_episodes: float | None
+    num_inputs: int | None
     normalize_observations: bool
     reward_shift: float
     policy: PolicyKind

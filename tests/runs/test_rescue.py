@@ -107,14 +107,14 @@ def test_an_evaluation_that_raises_loses_nothing(whole, tmp_path, monkeypatch):
 
 
 def test_a_best_policy_that_the_disk_refuses_once_is_saved_after_all(whole, tmp_path, monkeypatch):
-    plain, refused = recorder.save_policy, []
+    plain, refused = recorder.save_trained, []
 
-    def save(folder, *arguments):
+    def save(trainer, folder, *arguments):
         if folder.name == "best" and not refused:
             raise refused.append(folder) or UserError("cannot save the policy")
-        plain(folder, *arguments)
+        plain(trainer, folder, *arguments)
 
-    monkeypatch.setattr(recorder, "save_policy", save)
+    monkeypatch.setattr(recorder, "save_trained", save)
     with pytest.raises(UserError, match="cannot save"):
         train_from_config(CONFIG, tmp_path / "run", "test", make=SOUND)
     resume(tmp_path / "run", make=SOUND)

@@ -93,6 +93,8 @@ def save_policy(
     }
     text = json.dumps(plain(description), indent=2)
     header = {"description": text, "sha256": _digest(text, arrays)}
+    if (folder / DESCRIPTION_FILE).is_dir():  # or the policy would be replaced before that is known
+        raise UserError(f"cannot save the policy: {folder / DESCRIPTION_FILE} is a folder; move it")
     try:
         list(make_folders(folder))
         write_bytes_atomic(folder / POLICY_FILE, _in_order(save(arrays, metadata=header)))

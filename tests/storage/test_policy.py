@@ -204,6 +204,17 @@ def test_shapes_of_spaces(tmp_path):
         load_policy(tmp_path)
 
 
+def test_a_folder_in_the_description_s_place_keeps_the_policy_that_was_there(tmp_path):
+    policy, theta = make("linear", 4, 3)
+    box = ActionSpec("box", 3, (-9.0,) * 3, (9.0,) * 3)
+    save_policy(tmp_path, policy, theta, None, box, ENV, {})
+    (tmp_path / "policy.json").unlink()
+    (tmp_path / "policy.json").mkdir()
+    with pytest.raises(UserError, match=r"policy\.json is a folder; move it"):
+        save_policy(tmp_path, policy, 2 * theta, None, box, ENV, {})
+    assert np.array_equal(load_policy(tmp_path).theta, theta)
+
+
 def test_a_policy_may_get_the_first_numbers_of_an_observation(tmp_path):
     policy, theta = make("linear", 4, 3)
     box = ActionSpec("box", 3, (-9.0,) * 3, (9.0,) * 3)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks.faults.operations import Operation, killer, recorder, watch
 from benchmarks.faults.subjects import (
@@ -190,7 +191,8 @@ def recorded(
             log.write_bytes(pickle.dumps(operations))
             leave(code)
 
-        os._exit = end  # type: ignore
+        last: Any = end
+        os._exit = last
 
     ended = subject.child(run, before, *more)
     assert ended.code == 0, ended.said

@@ -12,6 +12,7 @@ import io
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,70 +33,89 @@ Around = Callable[[Operation, Callable[[], Any]], Any]
 """Given an operation and what does it; returns what that returned."""
 
 
-def watch(root: Path, around: Around) -> None:  # noqa: C901
+def watch(root: Path, around: Around) -> None:
     """From now on every operation below ``root`` goes through ``around``."""
-    top = str(root)
-    depth = [0]  # of operations inside one another, of which only the outer one counts
+    hooks = _Hooks(str(root), around)
+    for name in _PATHS:
+        setattr(os, name, hooks.of(getattr(os, name)))
+    opened: Any = hooks.opened
+    os.fsync, builtins.open, io.open = hooks.fsync, opened, opened
 
-    def concerns(path: str) -> bool:
-        return (path == top or path.startswith(top + os.sep)) and not depth[0]
 
-    def counted(operation: Operation, real: Callable[[], Any]) -> Any:
-        def inner() -> Any:
-            depth[0] += 1
-            try:
-                return real()
-            finally:
-                depth[0] -= 1
+class _Hooks:
+    """What stands in the place of functions of ``os`` and of ``open``."""
 
-        return around(operation, inner)
+    def __init__(self, top: str, around: Around):
+        self._top, self._around = top, around
+        self._inside = False  # another operation, of which only the outer one counts
+        self._open, self._fsync = io.open, os.fsync
 
-    def hook_os(name: str) -> None:
-        real = getattr(os, name)
+    def of(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        """What stands in the place of a function of ``os`` whose first argument is a path."""
+        name = real.__name__
 
         def hooked(path: Any, *arguments: Any, **options: Any) -> Any:
             where = _where(path, options.get("dir_fd") or options.get("src_dir_fd"))
+            do = partial(real, path, *arguments, **options)
+            if not self._concerns(where):
+                return do()
             to = os.fsdecode(arguments[0]) if name in ("replace", "rename") else ""
             mode = _mode(arguments[0]) if name == "open" else ""
-            if not concerns(where):
-                return real(path, *arguments, **options)
-            operation = Operation(name, where, to, mode=mode)
-            return counted(operation, lambda: real(path, *arguments, **options))
+            return self.do(Operation(name, where, to, mode=mode), do)
 
-        setattr(os, name, hooked)
+        return hooked
 
-    class Raw(io.FileIO):
-        def write(self, data: Any) -> int:
-            block = bytes(data)
-            operation = Operation("write", self.name, data=block)
-            return counted(operation, lambda: io.FileIO.write(self, block))
-
-    real_open, real_fsync = io.open, os.fsync
-
-    def opened(file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+    def opened(self, file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        """In the place of ``open``."""
         path = None if isinstance(file, int) else _where(file, None)
-        if path is None or not concerns(path) or options.get("opener"):  # which opens it by `os`
-            return real_open(file, mode, *arguments, **options)
+        do = partial(self._open, file, mode, *arguments, **options)
+        # An opener opens it by `os`.
+        if path is None or not self._concerns(path) or options.get("opener"):
+            return do()
         if not set(mode) & set("wax+"):
-            real = lambda: real_open(file, mode, *arguments, **options)  # noqa: E731
-            return counted(Operation("read", path), real)
+            return self.do(Operation("read", path), do)
         bare = mode.replace("b", "").replace("t", "")
-        raw = counted(Operation("create", path, mode=bare), lambda: Raw(path, bare))
+        raw = self.do(Operation("create", path, mode=bare), lambda: _Raw(path, bare, self))
         if options.get("buffering", arguments[0] if arguments else -1) == 0:
             return raw
-        buffered = io.BufferedWriter(raw) if "+" not in mode else io.BufferedRandom(raw)  # type: ignore
+        buffered: Any = (io.BufferedRandom if "+" in mode else io.BufferedWriter)(raw)
         return buffered if "b" in mode else io.TextIOWrapper(buffered, options.get("encoding"))
 
-    def fsync(fd: int) -> None:
+    def fsync(self, fd: int) -> None:
+        """In the place of ``os.fsync``."""
         path = os.readlink(f"/proc/self/fd/{fd}")
-        if not concerns(path):
-            return real_fsync(fd)
-        return counted(Operation("fsync", path), lambda: real_fsync(fd))
+        if not self._concerns(path):
+            return self._fsync(fd)
+        return self.do(Operation("fsync", path), partial(self._fsync, fd))
 
-    for name in _PATHS:
-        hook_os(name)
-    os.fsync = fsync
-    builtins.open = io.open = opened  # type: ignore
+    def do(self, operation: Operation, real: Callable[[], Any]) -> Any:
+        """Have ``around`` do it."""
+
+        def inner() -> Any:
+            before, self._inside = self._inside, True
+            try:
+                return real()
+            finally:
+                self._inside = before
+
+        return self._around(operation, inner)
+
+    def _concerns(self, path: str) -> bool:
+        below = path == self._top or path.startswith(self._top + os.sep)
+        return below and not self._inside
+
+
+class _Raw(io.FileIO):
+    """A file whose writes are seen."""
+
+    def __init__(self, path: str, mode: str, hooks: _Hooks):
+        super().__init__(path, mode)
+        self._hooks = hooks
+
+    def write(self, data: Any) -> int:
+        block = bytes(data)
+        operation = Operation("write", str(self.name), data=block)
+        return self._hooks.do(operation, lambda: io.FileIO.write(self, block))
 
 
 def _where(path: Any, folder: int | None) -> str:

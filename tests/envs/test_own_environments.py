@@ -9,7 +9,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import gymnasium
 import numpy as np
 import pytest
 
@@ -18,64 +17,16 @@ from pes_rl import cli
 from pes_rl.config import build_config, load_config
 from pes_rl.envs.gymnasium_engine import GymnasiumSimulator
 from pes_rl.envs.gymnasium_make import make_env
-from pes_rl.envs.gymnasium_spaces import action_spec, native, observation_spec
 from pes_rl.envs.registry import resolve
 from pes_rl.envs.saving import load, save
 from pes_rl.errors import UserError
 from pes_rl.evaluation.official import play_official
 from pes_rl.evaluation.versions import version_changes
-from pes_rl.policies.observation import ObservationSpec
-from tests.tools.own_environments import HERE, Bits, Faulty, Goal, Room, limited_goal
+from tests.tools.own_environments import HERE, Bits, Faulty, Goal, Room, limited_goal, samples
 from tests.tools.run_tools import SMALL, arrays, resume, rows, train
 
 ROOT = Path(__file__).parents[2]
 ROOM = f"--env {HERE}:Room {SMALL} --horizon 40"
-
-
-def samples(space: gymnasium.Space, number: int = 20) -> list:
-    space.seed(0)
-    return [space.sample() for _ in range(number)]
-
-
-@pytest.mark.parametrize(
-    "space",
-    [
-        Goal().observation_space,
-        gymnasium.spaces.MultiDiscrete([[2, 3], [4, 2]], start=[[1, 0], [0, -5]]),
-        gymnasium.spaces.MultiBinary((2, 3)),
-        gymnasium.spaces.Box(-1, 1, (2, 1, 3), np.float64),
-        gymnasium.spaces.Dict(b=gymnasium.spaces.Discrete(2), a=Goal().observation_space),
-    ],
-)
-def test_observations_are_flattened_as_gymnasium_does(space):
-    spec = observation_spec(space, "test")
-    for sample in samples(space):
-        np.testing.assert_array_equal(spec.flatten(sample), gymnasium.spaces.flatten(space, sample))
-    assert ObservationSpec.from_description(spec.describe()) == spec
-    assert spec.size == gymnasium.spaces.flatdim(space)
-
-
-@pytest.mark.parametrize(
-    ("space", "some"),
-    [
-        (gymnasium.spaces.MultiDiscrete([3, 4, 2], start=[1, 5, -1]), [[1, 5, 0], [3, 8, -1]]),
-        (gymnasium.spaces.MultiBinary(3), [[0, 0, 0], [1, 1, 1]]),
-        (gymnasium.spaces.Box(-0.1, 0.1, (2,), np.float64), [[0.0, 0.0]]),
-        (gymnasium.spaces.Box(np.array([5, -np.inf]), np.array([35, 2.0])), [[20, 0]]),
-    ],
-)
-def test_actions_lie_in_the_space_and_reach_all_of_it(space, some):
-    jnp = pytest.importorskip("jax.numpy")
-    spec = action_spec(space, "test")
-    outputs = np.random.default_rng(0).standard_normal((400, spec.size)).astype(np.float32)
-    actions = spec.to_action(np, np.concatenate((outputs, 1e9 * outputs)))
-    assert all(space.contains(native(space, action)) for action in actions)
-    np.testing.assert_allclose(spec.to_action(jnp, outputs), actions[:400], rtol=1e-6)
-    for wanted in some:
-        assert spec.kind == "box" or (actions == wanted).all(axis=-1).any()
-    if spec.kind == "box":
-        middle = spec.to_action(np, np.zeros(spec.size, np.float32))
-        np.testing.assert_array_equal(middle, some[0])
 
 
 @pytest.mark.parametrize(

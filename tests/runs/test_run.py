@@ -18,9 +18,8 @@ from pes_rl import cli
 from pes_rl.config import OPTIONS, load_config
 from pes_rl.envs.mujoco_engine import MujocoSimulator
 from pes_rl.envs.simulator import SingleStep
-from pes_rl.errors import UserError
 from pes_rl.evaluation.official import play_official
-from pes_rl.particles.crew import Crew, add_in_order
+from pes_rl.particles.crew import Crew
 from pes_rl.policies.gru import GRU
 from pes_rl.policies.mlp import MLP
 from pes_rl.runs.run import Run
@@ -310,20 +309,6 @@ def test_python_api_and_learning(tmp_path):
     assert command.startswith("pes_rl.train('InvertedPendulum', run_dir=")
 
 
-def test_a_policy_that_gets_the_first_inputs_is_one_of_an_environment_with_no_others(tmp_path):
-    fields = {"num_pairs": 2, "segment_length": 10, "horizon": 40, "num_env_steps": 400}
-    bare = {"include_cfrc_ext_in_observation": False}
-    some = pes_rl.train("Ant", run_dir=tmp_path / "some", num_inputs=27, **fields)
-    none = pes_rl.train("Ant", run_dir=tmp_path / "none", env_kwargs=bare, **fields)
-    assert arrays(some.path) == arrays(none.path)
-    assert some.last_return == none.last_return
-    policy = some.policy
-    assert (policy.observation.size, policy.policy.observation_size) == (105, 27)
-    assert pes_rl.evaluate(some, episodes=1)["episode_length_mean"] > 1  # in the official Ant
-    with pytest.raises(UserError, match="num_inputs 106 is more than the 105 numbers of an obs"):
-        pes_rl.train("Ant", run_dir=tmp_path / "more", num_inputs=106, **fields)
-
-
 def test_a_finished_run_offers_its_policy_and_its_metrics(cheetah):
     run = Run(cheetah, 0, math.nan, math.nan)
     assert run.metrics == rows(cheetah, without=())
@@ -354,13 +339,3 @@ def test_a_run_that_was_killed_at_once_can_be_resumed(tmp_path, monkeypatch):
     assert resume(tmp_path / "killed") == 0
     assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
     assert arrays(tmp_path / "killed") == arrays(tmp_path / "whole")
-
-
-def test_sums_do_not_depend_on_how_many_rows_there_are():
-    terms = np.random.default_rng(0).normal(size=(26, 3, 1))
-    start = np.zeros((3, 1))
-    alone = [add_in_order(start[:1], terms[:, i : i + 1]) for i in range(3)]
-    together = add_in_order(start, terms)
-    np.testing.assert_array_equal(np.concatenate(alone), together)
-    in_parts = add_in_order(add_in_order(start, terms[:7]), terms[7:])
-    np.testing.assert_array_equal(in_parts, together)

@@ -158,3 +158,9 @@ def timed(env: gymnasium.Env) -> gymnasium.Env:
 
 
 gymnasium.register("OwnBits-v0", f"{HERE}:Bits", max_episode_steps=30)
+
+
+def samples(space: gymnasium.Space, number: int = 20) -> list:
+    """The same elements of a space each time."""
+    space.seed(0)
+    return [space.sample() for _ in range(number)]

@@ -16,7 +16,14 @@ from pes_rl.policies import KINDS
 from pes_rl.storage.files import as_path, write_text_atomic
 
 # Fields that came later than run folders that can still be resumed, as they were there.
-_YOUNGER = {"init_from": None, "num_inputs": None, "keep_checkpoints": 2, "log_every": 2000}
+_YOUNGER = {
+    "init_from": None,
+    "num_inputs": None,
+    "retry_after": None,
+    "retry_below": None,
+    "keep_checkpoints": 2,
+    "log_every": 2000,
+}
 
 
 def build_config(overrides: Mapping[str, Any], config_file: Path | None = None) -> Config:

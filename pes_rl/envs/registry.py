@@ -30,8 +30,8 @@ class Environment:
       threshold: episode return that counts as solved, None where nobody has set a meaningful one.
       tuned: whether its presets come from a search of ours; the files of the others say whence.
       backends: for an engine that has several kinds of physics, those it offers here.
-      unlike: why no backend of an engine steps the task as it is defined, so that one has to be
-        asked for by name; otherwise the first one is the default.
+      unlike: in what every backend of an engine departs from the task, so that one has to be asked
+        for by name; otherwise the first one is the default.
       kwargs: what it is made with.
       wrappers: ``module:function`` that is given the environment and returns what is trained on.
     """
@@ -53,9 +53,8 @@ class Environment:
 _TUNED = ("HalfCheetah", "Swimmer", "Hopper", "Walker2d")
 
 
-# Warp does not compute the contact forces that Ant and the humanoids observe.
-_MJX = {"Ant": ("jax",), "Humanoid": ("newton",), "HumanoidStandup": ("newton",)}
-_PGS = "its model asks for the solver PGS, which MJX lacks"
+_HUMANOIDS = ("Humanoid", "HumanoidStandup")
+_PGS = "Newton's solver in place of PGS, which MJX lacks"
 
 
 def _task(
@@ -70,8 +69,8 @@ def _task(
         action,
         threshold,
         tuned=name in _TUNED,
-        backends={"mjx": _MJX.get(name, ("jax", "warp"))},
-        unlike={"mjx": _PGS} if _MJX.get(name) == ("newton",) else {},
+        backends={"mjx": ("newton" if name in _HUMANOIDS else "jax", "warp")},
+        unlike={"mjx": _PGS} if name in _HUMANOIDS else {},
     )
 
 
@@ -204,7 +203,7 @@ def check_backend(environment: Environment, engine: str, backend: str | None) ->
     if engine in environment.unlike:
         raise UserError(
             f"{where} differs from the task: {environment.unlike[engine]}; accept that by "
-            f"--backend {backends[0]}, or use --engine {environment.engines[0]}"
+            f"--backend {' or '.join(backends)}, or use --engine {environment.engines[0]}"
         )
     raise UserError(f"{where} has no backend {backend!r}; use --backend {' or '.join(backends)}")
 

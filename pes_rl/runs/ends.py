@@ -31,12 +31,14 @@ class Scores(NamedTuple):
 def opening(config: Config, num_parameters: int, env_steps: int, path: Path) -> str:
     """What is trained, how, and for how long."""
     threshold = config.environment.threshold
+    unlike = config.environment.unlike.get(config.engine)
     pairs = f"{config.num_pairs} pair{'s' * (config.num_pairs > 1)}"
     trained = f", {env_steps:,} of them done" if env_steps else ""
     return _block(
         place(path),
         [
             ("task", config.env + (f", solved at {threshold:g}" if threshold is not None else "")),
+            *([("physics", f"{config.engine}, {unlike}")] if unlike else []),
             ("estimator", f"{config.estimator}, {pairs} = {config.num_particles} particles"),
             ("preset", preset_source(config)),
             ("policy", f"{config.policy}, {num_parameters:,} parameters"),

@@ -7,17 +7,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 import pytest
 
 from pes_rl.config import build_config
 from pes_rl.envs.jax_environment import JaxEnvironment
-from pes_rl.envs.mjx_engine import MjxTask
+from pes_rl.envs.mjx_engine import PARITY, MjxTask
 from pes_rl.envs.mjx_warp import all_at_once
-from pes_rl.envs.mujoco_engine import load_model
+from pes_rl.envs.mujoco_engine import MujocoSimulator
 from pes_rl.envs.tasks import TASKS
 from pes_rl.errors import UserError
 from pes_rl.training.device import DeviceTrainer
+from tests.envs.test_mjx_engine import difference
 from tests.tools.toy_environment import point_mass
 
 
@@ -35,56 +37,84 @@ def test_only_the_function_for_all_particles_runs():
     assert alone["of"] == 1
 
 
-def worst_differences(name: str, num_pairs: int, steps: int) -> tuple[float, int]:
-    """The largest difference from the C engine of one env step, and the most contacts at a time."""
-    import mujoco
+def one_env_step(name: str, num_pairs: int, steps: int) -> tuple[float, int]:
+    """The largest difference of env steps from the C engine's, and the most contacts at a time.
 
-    task = TASKS[name]
-    engine, model = MjxTask(task, "warp"), load_model(task)
-    data, generator = mujoco.MjData(model), np.random.default_rng(0)
-    reset, step = (jax.jit(jax.vmap(jax.vmap(f))) for f in (engine.reset, engine.step))
-    state, _ = reset(jax.random.split(jax.random.key(0), (num_pairs, 2)))
+    Both use Newton's solver, and each step starts from the same state.
+    """
+    engine, simulator = MjxTask(TASKS[name], "warp"), MujocoSimulator(TASKS[name], 2 * num_pairs)
+    simulator.model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
+    rows, generator = np.arange(2 * num_pairs), np.random.default_rng(0)
+    data, shape = mujoco.MjData(simulator.model), (num_pairs, 2)
+
+    @jax.jit
+    @jax.vmap
+    @jax.vmap
+    def step(qpos, qvel, action):
+        state, observation = engine.reset_to(qpos, qvel)
+        return observation, *engine.step(state, action)
+
+    reset = jax.jit(jax.vmap(jax.vmap(engine.reset)))
+    state, _ = reset(jax.random.split(jax.random.key(0), shape))
+    low, high = simulator.model.actuator_ctrlrange.T
     worst, most = 0.0, 0
     for _ in range(steps):
-        before: Any = jax.tree.map(np.asarray, state)
-        low, high = model.actuator_ctrlrange.T
-        action = generator.uniform(low, high, (num_pairs, 2, model.nu)).astype(np.float32)
-        state, out = step(state, action)
+        qpos, qvel = (np.asarray(x, np.float64).reshape(rows.size, -1) for x in state[:2])
+        action = generator.uniform(low, high, (*shape, low.size)).astype(np.float32)
+        start, state, out = step(state.qpos, state.qvel, action)
+        first = simulator.reset_to(rows, qpos, qvel)
+        theirs = simulator.step(rows, action.reshape(rows.size, -1))
+        compared = (
+            (start, first),
+            (out.observation, theirs.observation),
+            (out.reward, theirs.reward),
+        )
+        for ours, c in compared:
+            worst = max(worst, difference(np.asarray(ours).reshape(c.shape), c))
         contacts = 0
-        for i in np.ndindex(num_pairs, 2):
-            mujoco.mj_resetData(model, data)
-            data.qpos[:], data.qvel[:] = before.qpos[i], before.qvel[i]
-            data.qacc_warmstart[:], data.ctrl[:] = before.warmstart[i], action[i]
-            mujoco.mj_step(model, data, task.frame_skip)
+        for data.qpos[:] in qpos:
+            mujoco.mj_fwdPosition(simulator.model, data)
             contacts += data.ncon
-            worst = max(worst, float(np.abs(data.qpos - state.qpos[i]).max()))
         most = max(most, contacts)
-        assert np.isfinite(out.observation).all()
     return worst, most
 
 
 def test_warp_steps_as_the_c_engine_does():
     pytest.importorskip("warp")
-    worst, contacts = worst_differences("HalfCheetah", 32, 16)
-    assert worst < 1e-4  # float32
+    worst, contacts = one_env_step("HalfCheetah", 32, 16)
+    assert worst < PARITY["HalfCheetah"].warp
     # More than the 48 for which Warp makes room by itself; without them bodies fall.
     assert contacts > 48
 
 
-def test_a_run_on_warp_is_the_same_twice():
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TASKS)
+def test_warp_steps_every_task_as_the_c_engine_does(name):
     pytest.importorskip("warp")
-    engine = MjxTask(TASKS["Hopper"], "warp")
-    environment = JaxEnvironment(engine.reset, engine.step, 11, engine.action)
-    options = {"env": "Hopper", "engine": "mjx", "backend": "warp", "num_pairs": 4}
+    assert one_env_step(name, 16, 16)[0] < PARITY[name].warp
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Ant", *(pytest.param(name, marks=pytest.mark.slow) for name in ("Hopper", "Humanoid"))],
+)
+def test_a_run_on_warp_is_the_same_twice_and_resumed(name):
+    pytest.importorskip("warp")
+    engine, size = MjxTask(TASKS[name], "warp"), TASKS[name].observation_size
+    environment = JaxEnvironment(engine.reset, engine.step, size, engine.action)
+    options = {"env": name, "engine": "mjx", "backend": "warp", "num_pairs": 4}
     options |= {"estimator": "es-single", "segment_length": 5, "horizon": 10}
-    config = build_config({**options, "eval_every": 1})
-    thetas = []
-    for _ in range(2):
-        trainer = DeviceTrainer(config, environment=environment)
-        for _ in range(3):
+    trainer = DeviceTrainer(build_config({**options, "eval_every": 1}), environment=environment)
+    saved, thetas = [], []
+    for begin in (0, 0, 2):  # the second time and the third from what was saved the first time
+        if saved:
+            trainer.restore(saved[begin])
+        for _ in range(begin, 3):
+            saved.append(trainer.state())
             trainer.advance()
         thetas.append(trainer.theta)
-    np.testing.assert_array_equal(*thetas)
+    np.testing.assert_array_equal(thetas[0], thetas[1])
+    np.testing.assert_array_equal(thetas[0], thetas[2])
     assert np.abs(thetas[0]).max() > 0
     assert trainer.prediction.total < 10_000_000  # contacts of all are not counted for each
 

@@ -39,6 +39,7 @@ from pes_rl.training.placement import (
     fetch,
     make_mesh,
     make_placement,
+    partitioner,
 )
 from pes_rl.training.programs import num_inputs
 from pes_rl.training.protocol import Evaluation, TrainerState
@@ -210,7 +211,7 @@ class DeviceTrainer:
                 self._update, self._population, self.mesh, self.updates_per_advance
             )
             program = jax.jit(advance, donate_argnums=0, out_shardings=(self._shardings, None))
-            with self._memory_errors():
+            with self._memory_errors(), partitioner(self.mesh.size):
                 compiled = program.lower(self.device_state).compile()
             used, seconds = memory.peak(compiled), time.perf_counter() - start
             taken = f", the update takes {memory.text(used)} each" if used >= _MUCH else ""
@@ -290,40 +291,9 @@ def make_advance(
 
     if mesh.size == 1:
         return advance
-
-    def spread(state: DeviceState) -> tuple[DeviceState, Row]:
-        def here(filled: DeviceState) -> tuple[DeviceState, Row]:
-            after, rows = advance(_emptied(filled, state))
-            return _filled(after), rows
-
-        on_all = jax.shard_map(
-            here, mesh=mesh, in_specs=(_specs(),), out_specs=(_specs(), Spec()), check_vma=False
-        )
-        filled, rows = on_all(_filled(state))
-        return _emptied(filled, state), rows
-
-    return spread
-
-
-def _filled(tree: Any) -> Any:
-    """The tree with something in its arrays without elements, which end jaxlib 0.11's compiler.
-
-    Inputs of `jax.shard_map` without elements do: docs/jaxlib.md has a program of ten lines.
-    """
-
-    def fill(x: Any) -> Any:
-        return x if x.size else jnp.zeros([max(size, 1) for size in x.shape], x.dtype)
-
-    return jax.tree.map(fill, tree)
-
-
-def _emptied(tree: Any, like: Any) -> Any:
-    """Undo `_filled` on a tree whose arrays without elements are those of ``like``."""
-
-    def empty(x: Any, was: Any) -> Any:
-        return x[tuple(slice(0 if size == 0 else None) for size in was.shape)]
-
-    return jax.tree.map(lambda x, was: x if was.size else empty(x, was), tree, like)
+    return jax.shard_map(
+        advance, mesh=mesh, in_specs=(_specs(),), out_specs=(_specs(), Spec()), check_vma=False
+    )
 
 
 def _specs() -> Any:

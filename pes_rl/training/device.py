@@ -39,7 +39,6 @@ from pes_rl.training.placement import (
     fetch,
     make_mesh,
     make_placement,
-    partitioner,
 )
 from pes_rl.training.programs import num_inputs
 from pes_rl.training.protocol import Evaluation, TrainerState
@@ -211,7 +210,7 @@ class DeviceTrainer:
                 self._update, self._population, self.mesh, self.updates_per_advance
             )
             program = jax.jit(advance, donate_argnums=0, out_shardings=(self._shardings, None))
-            with self._memory_errors(), partitioner(self.mesh.size):
+            with self._memory_errors():
                 compiled = program.lower(self.device_state).compile()
             used, seconds = memory.peak(compiled), time.perf_counter() - start
             taken = f", the update takes {memory.text(used)} each" if used >= _MUCH else ""

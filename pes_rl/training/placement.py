@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -49,26 +49,6 @@ def local_mesh(num_pairs: int, cores: int) -> Mesh:
         most = min(cores, len(devices), num_pairs)
         devices = devices[: max(k for k in range(1, most + 1) if num_pairs % k == 0)]
     return make_mesh(devices)
-
-
-@contextlib.contextmanager
-def partitioner(num_devices: int) -> Iterator[None]:
-    """From JAX 0.11 on, programs for several devices are compiled inside by GSPMD.
-
-    They say themselves what each device does, so the choice of XLA's partitioner costs nothing.
-    Shardy, the default, ends the process in jaxlib 0.11 where an input has no elements:
-    docs/jaxlib.md.
-    """
-    if num_devices == 1 or jax.__version_info__ < (0, 11):
-        yield
-        return
-    config: Any = jax.config
-    before = config.jax_use_shardy_partitioner
-    config.update("jax_use_shardy_partitioner", False)
-    try:
-        yield
-    finally:
-        config.update("jax_use_shardy_partitioner", before)
 
 
 def check_fit(num_pairs: int, num_devices: int) -> None:

@@ -25,7 +25,7 @@ from pes_rl.estimators import Perturbation, Segment, members
 from pes_rl.particles.rollout import Rollout, Waypoints
 from pes_rl.policies.normalizer import Affine
 from pes_rl.training.backend import host_device
-from pes_rl.training.placement import AXIS, complete, distribute, make_placement, partitioner
+from pes_rl.training.placement import AXIS, complete, distribute, make_placement
 from pes_rl.training.processes import Processes
 from pes_rl.training.update import Row, TrainState, layout, make_update
 
@@ -155,7 +155,7 @@ def _spread(mesh: Mesh, init: Any, ask: Any, turn: Any) -> Programs:
         )
 
     return _as_called_from_a_host(
-        lambda: _x64_on_all(mesh.size),
+        lambda: jax.enable_x64(True),
         jax.jit(init, out_shardings=shardings),
         spread(ask, (layout(),), asked),
         spread(turn, (layout(), plan, rollout), (layout(), _EVERYWHERE, asked)),
@@ -163,12 +163,6 @@ def _spread(mesh: Mesh, init: Any, ask: Any, turn: Any) -> Programs:
         put=put,
         restore=lambda tree: jax.tree.map(distribute, tree, complete(tree, shardings)),
     )
-
-
-@contextlib.contextmanager
-def _x64_on_all(num_devices: int) -> Iterator[None]:
-    with jax.enable_x64(True), partitioner(num_devices):
-        yield
 
 
 def _as_called_from_a_host(

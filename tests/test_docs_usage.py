@@ -34,7 +34,7 @@ def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "swimmer"
     flags = (
         "--env Swimmer --num-pairs 2 --segment-length 10 --eval-episodes 1 --num-threads 1 "
-        "--num-env-steps 80 --log-every 1 --stop-at -1e6"
+        "--num-env-steps 80 --log-every 1 --stop-at -1e6 --retry-after 80 --retry-below -1e6"
     )
     assert train(flags, path) == 0
     return path

@@ -46,6 +46,8 @@ _GROUPS = {
         "max_grad_norm",
         "weight_decay",
         "average_episodes",
+        "retry_after",
+        "retry_below",
     ),
     "policy": (
         "policy",

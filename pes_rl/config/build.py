@@ -29,6 +29,8 @@ from pes_rl.storage.files import as_path, write_text_atomic
 _YOUNGER = {
     "init_from": None,
     "num_inputs": None,
+    "retry_after": None,
+    "retry_below": None,
     "keep_checkpoints": 2,
     "log_every": 2000,
     "eval_lanes": 0,

@@ -11,6 +11,7 @@ from pes_rl.errors import UserError, shown
 from pes_rl.policies import KINDS
 
 _MAY_BE_ZERO = ("seed", "momentum", "weight_decay", "reward_shift", "trace_decay", "eval_lanes")
+_ANY = ("reward_shift", "retry_below")
 # More than anybody has use for, and less than would end in an error of somebody else's.
 MOST_EPISODES = 10_000_000
 _MOST = {"num_pairs": 10_000_000, "eval_episodes": MOST_EPISODES, "num_threads": 100_000}
@@ -25,6 +26,12 @@ def validate(config: Config) -> None:
     check_backend(config.environment, config.engine, config.backend)
     _check_choices(config)
     _check_episode(config)
+    if (config.retry_after is None) != (config.retry_below is None):
+        given, other = ("after", "below") if config.retry_below is None else ("below", "after")
+        raise UserError(
+            f"retry_{given} {getattr(config, f'retry_{given}')} needs retry_{other}; "
+            f"give --retry-{other}"
+        )
     if config.num_top_pairs is not None and config.num_top_pairs > config.num_pairs:
         raise UserError(
             f"num_top_pairs {config.num_top_pairs} is more than num_pairs {config.num_pairs}; "
@@ -37,11 +44,11 @@ def check_range(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
     zero, default = name in _MAY_BE_ZERO, OPTIONS[name].default
-    in_range = value > 0 or (zero and value == 0) or name == "reward_shift"
+    in_range = value > 0 or (zero and value == 0) or name in _ANY
     if not (in_range and math.isfinite(value)):
         fix = f"; try {default}" if isinstance(default, int | float) else ""
         kind = "0 or more" if zero else "positive"
-        kind = "a number" if name == "reward_shift" else kind
+        kind = "a number" if name in _ANY else kind
         raise UserError(f"{name} must be finite and {kind}, not {value}{fix}")
     if value > _MOST.get(name, math.inf):
         raise UserError(f"{name} must be at most {_MOST[name]}, not {value}")

@@ -101,6 +101,12 @@ class Config:
     init_from: Annotated[
         str | None, "run or saved policy whose parameters and observation statistics are the start"
     ] = None
+    retry_after: Annotated[
+        int | None, "env steps after which a start that has come to nothing is begun anew"
+    ] = None
+    retry_below: Annotated[
+        float | None, "return below which all of a start's evaluations are nothing, by then"
+    ] = None
     num_threads: Annotated[
         int | None,
         "threads of the physics, worker processes of the gymnasium engine, or devices of a JAX "

@@ -69,6 +69,8 @@ class Options(_Changes, total=False):
     num_inputs: int | None
     normalize_observations: bool
     reward_shift: float
+    retry_after: int | None
+    retry_below: float | None
     policy: PolicyKind
     hidden_sizes: Sequence[int]
     activation: Activation

@@ -44,6 +44,11 @@ class Output(Protocol):
         """Whether the last checkpoint is older than checkpoints may be, where that is a time."""
         ...
 
+    @property
+    def given_up(self) -> bool:
+        """Whether the policy was just scored, and training is to begin anew."""
+        ...
+
     def note(self, text: str) -> None:
         """Say one thing to whoever watches."""
         ...
@@ -58,6 +63,10 @@ class Output(Protocol):
 
     def write(self, rows: list[dict[str, Any]]) -> None:
         """Keep the rows."""
+        ...
+
+    def begin_anew(self) -> int:
+        """A new start begins; its number, which only the first process knows."""
         ...
 
     def save(self) -> None:
@@ -117,6 +126,7 @@ def train(
     output.start()
     by_time = seconds(trainer.config.checkpoint_every) is not None
     if not processes.agreed(stop, output.finished):
+        _retry(trainer, output, processes)
         for due in schedule(trainer, goal):
             error = _put_out(output, due)
             if due.evaluate:
@@ -128,7 +138,20 @@ def train(
                 break
             if due.save or (by_time and processes.agreed([], output.overdue)):
                 output.save()
+            _retry(trainer, output, processes)
     output.save()
+
+
+def _retry(trainer: Trainer, output: Output, processes: Processes) -> None:
+    """Begin anew where the start has come to nothing.
+
+    Before the next update, not after the last one: what a run ends with is what it was scored for.
+    """
+    config = trainer.config
+    if config.retry_after is None or trainer.env_steps >= config.num_env_steps:
+        return
+    if processes.agreed([], output.given_up):
+        trainer.begin_anew(processes.decide(output.begin_anew))
 
 
 def _put_out(output: Output, due: Due) -> Exception | None:
@@ -147,7 +170,7 @@ def _put_out(output: Output, due: Due) -> Exception | None:
 class Silent:
     """The output of a process that writes nothing: it only takes part where all have to."""
 
-    finished = overdue = False
+    finished = overdue = given_up = False
 
     def __init__(self, trainer: Trainer, processes: Processes, saved_update: int | None):
         self._trainer, self._processes, self._saved = trainer, processes, saved_update
@@ -163,6 +186,10 @@ class Silent:
 
     def write(self, rows: list[dict[str, Any]]) -> None:
         """The first process keeps them."""
+
+    def begin_anew(self) -> int:
+        """The first process is asked."""
+        return 0
 
     def save(self) -> None:
         """Hand over what the first process saves, and wait until it is on disk."""

@@ -17,6 +17,7 @@ from pes_rl.runs import ends
 from pes_rl.runs.health import Health
 from pes_rl.runs.progress import Progress
 from pes_rl.runs.saving import save_trained
+from pes_rl.runs.starts import Start
 from pes_rl.storage.checkpoint import Checkpoint, flatten, save_checkpoint
 from pes_rl.storage.metrics import EVALUATED, LANES_SCORED, MetricsWriter, Written
 from pes_rl.storage.policy import policy_fingerprint, warn_of_other_policy
@@ -67,6 +68,7 @@ class Recorder:
         meta = checkpoint.meta if checkpoint else {}
         self.best = meta.get("best_return", -math.inf)
         self.last = meta.get("last_return", math.nan)
+        self._attempt = Start(*meta.get("start", ()))
         self._solved: int | None = meta.get("solved_env_steps")
         self._scored = meta.get("scored_update", -1)
         self._seen = meta.get("files", {})
@@ -106,6 +108,23 @@ class Recorder:
         """Whether the time that checkpoints may be apart has passed since the last one."""
         return time.perf_counter() - self._saved_time > self._overdue_s
 
+    @property
+    def given_up(self) -> bool:
+        """Whether the policy was just scored, and its start has come to nothing."""
+        scored = self._scored == self.trainer.updates
+        return scored and self._attempt.is_nothing(self.config, self.trainer.env_steps)
+
+    def begin_anew(self) -> int:
+        """A new start begins; its number."""
+        best, env_steps = self._attempt.best, self.trainer.env_steps
+        self._attempt, self._scored = self._attempt.next(env_steps), -1
+        self._lanes = math.nan
+        self.note(
+            f"after {env_steps} env steps no evaluation of start {self._attempt.number} is above "
+            f"{best:.6g}, where {self.config.retry_below:g} was asked for: training begins anew"
+        )
+        return self._attempt.number
+
     def note(self, text: str) -> None:
         """Say one thing above the bar or in the log."""
         self._progress.note(f"{ends.place(self.path)}: {text}")
@@ -132,6 +151,9 @@ class Recorder:
                 "eval/episodes": len(result.returns),
                 "eval/broken_episodes": result.broken,
             }
+            self._attempt = self._attempt.scored(self.last)
+            if self.config.retry_after is not None:
+                rows[-1]["eval/start"] = self._attempt.number
             self._keep_best()
             threshold = self.config.environment.threshold
             if self._solved is None and threshold is not None and self.last >= threshold:
@@ -282,6 +304,7 @@ class Recorder:
             "last_return": self.last,
             "solved_env_steps": self._solved,
             "scored_update": self._scored,
+            "start": self._attempt,
             "num_shares": self.trainer.num_shares,
             "metrics": self._metrics.written(self.trainer.updates),
             "health": asdict(self._health),

@@ -44,7 +44,16 @@ from pes_rl.training.placement import (
 )
 from pes_rl.training.programs import num_inputs
 from pes_rl.training.protocol import Evaluation, TrainerState
-from pes_rl.training.update import Row, TrainState, Update, affine, layout, make_update
+from pes_rl.training.update import (
+    Row,
+    TrainState,
+    Update,
+    affine,
+    begun_anew,
+    layout,
+    make_update,
+    start_seed,
+)
 
 _MOST_UPDATES = 20
 
@@ -139,7 +148,8 @@ class DeviceTrainer:
         self._shardings = complete(shapes, _shardings(self.mesh))
         self._summed = shapes.train.estimator.accumulator.size > 0
         with self._memory_errors():
-            self.device_state: DeviceState = jax.jit(begin, out_shardings=self._shardings)(theta)
+            self._fresh = jax.jit(begin, out_shardings=self._shardings)
+            self.device_state: DeviceState = self._fresh(theta)
         self._advance: Any = None
         self._score: Any = None
         self.env_steps, self.updates = 0, 0
@@ -276,6 +286,16 @@ class DeviceTrainer:
         arrays = jax.tree.unflatten(jax.tree.structure(self.device_state), leaves)
         self.device_state = jax.tree.map(distribute, arrays, self._shardings)
         self.env_steps, self.updates = int(state.train.env_steps), int(state.updates)
+
+    def begin_anew(self, start: int) -> None:
+        """Forget all that was learned; ``start`` is the number of this start, the first was 0."""
+        theta = self.policy.init(start_seed(self.config.seed, start)).astype(self._dtype)
+        state, fresh = self.state(), fetch(self._fresh(theta))
+        lanes = fresh.lanes
+        if lanes:  # a score belongs to one start alone
+            lanes = lanes._replace(begun=state.lanes.begun)
+        train = begun_anew(state.train, fresh.train)
+        self.restore(state._replace(train=train, lanes=lanes))
 
     def close(self) -> None:
         """Nothing: what is on the devices goes with its last reference."""

@@ -28,7 +28,7 @@ from pes_rl.training.placement import fetch
 from pes_rl.training.processes import ALONE, Processes
 from pes_rl.training.programs import check_share, make_programs, num_inputs
 from pes_rl.training.protocol import Evaluation, TrainerState
-from pes_rl.training.update import TrainState
+from pes_rl.training.update import TrainState, begun_anew, start_seed
 
 MakeSimulator = Callable[[int, int], Simulator | RemoteSimulator]
 
@@ -158,6 +158,12 @@ class HostTrainer:
         train = state.train if self.exact_resume else self._restarted(state.train)
         self.population.restore({name: own(rows) for name, rows in state.population.items()})
         self._begin(self._programs.restore(train), int(state.updates))
+
+    def begin_anew(self, start: int) -> None:
+        """Forget all that was learned; ``start`` is the number of this start, the first was 0."""
+        theta = self.policy.init(start_seed(self.config.seed, start)).astype(self.theta.dtype)
+        train = begun_anew(fetch(self._state), fetch(self._programs.init(theta)))
+        self._begin(self._programs.restore(train), self.updates)
 
     def close(self) -> None:
         """Give back what the environments hold; it is used no more."""

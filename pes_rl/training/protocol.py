@@ -125,6 +125,13 @@ class Trainer(Protocol):
         """Continue from what `state` returned."""
         ...
 
+    def begin_anew(self, start: int) -> None:
+        """Forget all that was learned; ``start`` is the number of this start, the first was 0.
+
+        Env steps, updates and the draws of noise and of episodes go on. Every process calls it.
+        """
+        ...
+
     def close(self) -> None:
         """Give back what the environments hold; it is used no more."""
         ...

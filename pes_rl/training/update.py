@@ -39,6 +39,7 @@ from pes_rl.training.descent import descend
 from pes_rl.training.placement import AXIS
 
 Array = jax.Array
+_SPREAD = 2654435761  # so that no start begins as a run of a nearby seed does
 
 
 class TrainState(NamedTuple):
@@ -168,6 +169,17 @@ def make_update(config: Config, observation_size: int, placement: Placement) -> 
         return state, row
 
     return Update(init, ask, tell)
+
+
+def start_seed(seed: int, start: int) -> int:
+    """The seed of a start's first parameters: of the first start the run's, of others their own."""
+    return (seed + start * _SPREAD) % 2**32
+
+
+def begun_anew(state: TrainState, fresh: TrainState) -> TrainState:
+    """A ``fresh`` start in a run that goes on: its env steps and its draws of noise do too."""
+    estimator = fresh.estimator._replace(draws=state.estimator.draws)
+    return fresh._replace(env_steps=state.env_steps, estimator=estimator)
 
 
 def layout() -> TrainState:

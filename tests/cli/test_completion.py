@@ -31,7 +31,12 @@ CASES = {
     "pes-rl|train|--env|=|Hop": {"Hopper"},
     "pes-rl|train|--env|Hopper|--estimator|=": set(ESTIMATOR_NAMES),
     "pes-rl|train|--seed|_": set(),
-    "pes-rl|train|--env|Hopper|--r": {"--run-dir", "--resume", "--reward-shift"},
+    "pes-rl|train|--env|Hopper|--re": {
+        "--resume",
+        "--reward-shift",
+        "--retry-after",
+        "--retry-below",
+    },
     "pes-rl|train|--config|m": {"mine.yaml", "made"},
     "pes-rl|train|--resume|m": {"made"},
     "pes-rl|compare|--env|Hopper|Sw": {"Swimmer"},

@@ -7,12 +7,16 @@ import re
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import pes_rl
 from pes_rl.config import build_config
+from pes_rl.particles.lanes import Scores
 from pes_rl.storage.metrics import read_metrics
+from pes_rl.training.lanes import lane_metrics
 from tests.tools.run_tools import train
+from tests.tools.toy_environment import configure
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8")
@@ -44,8 +48,10 @@ def test_every_metrics_key_is_explained(run):
     first, last = read_metrics(run)
     named = first_column("Metrics")
     assert len(named) == len(set(named))
-    assert set(named) == last.keys()
-    assert {key for key in named if not key.startswith("eval/")} == first.keys()
+    lanes = Scores(np.int32(1), np.ones(2), np.ones(2, np.int32), np.ones(2, np.int32), np.ones(2))
+    of_lanes = lane_metrics(configure(engine="mjx", eval_lanes=1), lanes, num_params=4).keys()
+    assert set(named) == last.keys() | of_lanes
+    assert {key for key in named if not key.startswith("eval")} == first.keys()
 
 
 def test_every_file_of_a_run_is_explained(run):

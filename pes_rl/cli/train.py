@@ -57,7 +57,14 @@ _GROUPS = {
         "normalize_observations",
         "init_from",
     ),
-    _ENDING: ("eval_every", "eval_episodes", "checkpoint_every", "keep_checkpoints", "log_every"),
+    _ENDING: (
+        "eval_every",
+        "eval_episodes",
+        "eval_lanes",
+        "checkpoint_every",
+        "keep_checkpoints",
+        "log_every",
+    ),
     "speed and memory": ("num_threads", "particle_chunk", "precision"),
 }
 

@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pes_rl.config.checks import validate
-from pes_rl.config.fields import APPLIES, DERIVED, ESTIMATOR_NAMES, OPTIONS, Config
+from pes_rl.config.fields import (
+    APPLIES,
+    DERIVED,
+    ESTIMATOR_NAMES,
+    EVAL_EVERY,
+    JAX_ENGINES,
+    LANES,
+    LANES_FROM,
+    OPTIONS,
+    Config,
+)
 from pes_rl.config.values import is_literal, is_null, parse_value, read_yaml, required
 from pes_rl.envs.registry import Environment, default_backend, resolve
 from pes_rl.errors import UserError, shown, suggest
@@ -23,7 +33,9 @@ _YOUNGER = {
     "retry_below": None,
     "keep_checkpoints": 2,
     "log_every": 2000,
+    "eval_lanes": 0,
 }
+_EVALUATIONS_APART = 20  # in which time there is one, where lanes score all the time
 
 
 def build_config(overrides: Mapping[str, Any], config_file: Path | None = None) -> Config:
@@ -191,6 +203,11 @@ def _complete(given: dict[str, Any], environment: Environment) -> Config:
         segment = values["segment_length"]
         values["noise_period"] = max(1, min(4, horizon // segment)) * segment
     values.setdefault("hidden_sizes", KINDS[values["policy"]].hidden_sizes)
+    large = engine in JAX_ENGINES and values["num_pairs"] >= LANES_FROM
+    lanes = values.setdefault("eval_lanes", LANES if large else 0)
+    # An evaluation is as many steps, one after the other, as an episode of the population.
+    evaluation = 2 * values["num_pairs"] * (environment.horizon or horizon)
+    values.setdefault("eval_every", _EVALUATIONS_APART * evaluation if lanes else EVAL_EVERY)
     values["schedule_env_steps"] = schedule_end(values)
     if values["init_from"] is not None:
         values["init_from"] = _placed(values["init_from"])

@@ -10,11 +10,12 @@ from pes_rl.envs.registry import check_backend
 from pes_rl.errors import UserError, shown
 from pes_rl.policies import KINDS
 
-_MAY_BE_ZERO = ("seed", "momentum", "weight_decay", "reward_shift", "trace_decay")
+_MAY_BE_ZERO = ("seed", "momentum", "weight_decay", "reward_shift", "trace_decay", "eval_lanes")
 _ANY = ("reward_shift", "retry_below")
 # More than anybody has use for, and less than would end in an error of somebody else's.
 MOST_EPISODES = 10_000_000
 _MOST = {"num_pairs": 10_000_000, "eval_episodes": MOST_EPISODES, "num_threads": 100_000}
+_MOST |= {"eval_lanes": 100_000}
 _MOST_UNITS = 10_000_000  # of a hidden layer
 _MAY_BE_NONE = ("particle_chunk",)
 

@@ -24,6 +24,8 @@ _ONLINE = tuple(name for name in ESTIMATOR_NAMES if name != "es")
 SUMMING = ("pes", "gpes")  # estimators that sum the noise of an episode
 _SIZED = {name: kind for name, kind in KINDS.items() if kind.sizes}
 _ACTIVATED = tuple(name for name, kind in KINDS.items() if kind.activated)
+EVAL_EVERY = 50_000
+LANES, LANES_FROM = 16, 1024  # lanes, and the pairs beside which these are less than a hundredth
 _SIZES_HELP = ", ".join(f"{kind.sizes} ({name})" for name, kind in _SIZED.items())
 
 
@@ -114,8 +116,13 @@ class Config:
         int | None, "antithetic pairs unrolled at a time on each device, to save memory"
     ] = None
     precision: Annotated[Precision, "number format of the policy's matrix products"] = "float32"
-    eval_every: Annotated[int, "env steps between evaluations"] = 50_000
+    eval_every: Annotated[int, "env steps between evaluations"]
     eval_episodes: Annotated[int, "episodes per evaluation"] = 10
+    eval_lanes: Annotated[
+        int,
+        "unperturbed members that play episodes beside the population, for a score that costs next "
+        "to nothing (JAX engines); 0 for none",
+    ]
     checkpoint_every: Annotated[
         Interval, "env steps between checkpoints, or a time such as 10min"
     ] = 250_000
@@ -153,6 +160,8 @@ DERIVED = {
     "horizon": "the task's time limit",
     "staggered": "on, except for es",
     "noise_period": "four segments",
+    "eval_every": f"{EVAL_EVERY:_}; with evaluation lanes once in the time of 20 evaluations",
+    "eval_lanes": f"{LANES} on JAX engines with {LANES_FROM} pairs or more, else 0",
     "hidden_sizes": ", ".join(
         f"{' '.join(map(str, kind.hidden_sizes))} for {name}" for name, kind in _SIZED.items()
     ),
@@ -196,6 +205,7 @@ APPLIES: dict[str, Condition] = {
     "activation": Condition("policy", _ACTIVATED, "tanh"),
     "particle_chunk": Condition("engine", JAX_ENGINES, None),
     "precision": Condition("engine", JAX_ENGINES, "float32"),
+    "eval_lanes": Condition("engine", JAX_ENGINES, 0),
 }
 
 

@@ -76,6 +76,7 @@ class Options(_Changes, total=False):
     activation: Activation
     particle_chunk: int | None
     precision: Precision
+    eval_lanes: int
 
 
 class Overrides(Options, total=False):

@@ -27,7 +27,8 @@ _SOURCES: dict[str, dict[str, str]] = {
     "Walker2d": {_OTHERS: _ARS, "es": _TUNED},
 }
 # What makes another run of the same quality.
-_ASIDE = ("seed", "particle_chunk", "engine", "backend", "eval_every", "eval_episodes", *FREE)
+_EVALUATION = ("eval_every", "eval_episodes", "eval_lanes")
+_ASIDE = ("seed", "particle_chunk", "engine", "backend", *_EVALUATION, *FREE)
 
 
 def preset_source(config: Config) -> str:

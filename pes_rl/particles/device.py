@@ -21,11 +21,13 @@ from pes_rl import streams
 from pes_rl.envs.jax_environment import JaxEnvironment
 from pes_rl.envs.jax_state import without_keys
 from pes_rl.estimators.core import Perturbation, Segment
+from pes_rl.particles.beside import Advance, Beside, Players, joined, parted, shares, together
 from pes_rl.particles.paired import PairedNumpy, paired_weights
 from pes_rl.particles.problem import stream_keys
 from pes_rl.particles.restarts import restart, restart_block
 from pes_rl.particles.rollout import NOWHERE, Rollout, Spacing, Waypoints
 from pes_rl.policies import Policy
+from pes_rl.policies.action import ActionSpec
 from pes_rl.policies.normalizer import Affine
 
 Array = jax.Array
@@ -57,13 +59,14 @@ class DevicePopulation(NamedTuple):
 
     Attributes:
       init: ``(dtype) -> state`` of N pairs that have not begun an episode.
-      unroll: ``(key data, theta [P], plan, state, affine) -> (Rollout, state)`` for any subset
-        of the pairs.
+      unroll: ``(key data, theta [P], plan, state, affine, beside) -> (Rollout, state, players)``
+        for any subset of the pairs, with who else is stepped or None.
     """
 
     init: Callable[[Any], PopulationState]
     unroll: Callable[
-        [Array, Array, Perturbation, PopulationState, Affine], tuple[Rollout, PopulationState]
+        [Array, Array, Perturbation, PopulationState, Affine, Beside | None],
+        tuple[Rollout, PopulationState, Players | None],
     ]
 
 
@@ -109,32 +112,66 @@ def make_population(
             ended=state.ended & ~chosen[:, None],
         )
 
-    def segment(key: Array, theta: Array, plan: Perturbation, state: PopulationState, norm: Affine):
+    def segment(
+        key: Array,
+        theta: Array,
+        plan: Perturbation,
+        state: PopulationState,
+        norm: Affine,
+        beside: Beside | None,
+    ) -> tuple[Rollout, PopulationState, Players | None]:
         weights = paired_weights(policy, theta, plan.noise, perturb_std, dtype)
-        step = make_step(environment, policy, weights, norm, observe, spacing)
         state = restarted(key, plan.restart, state)
         tally = _Tally.zeros(state.observation, observe, spacing.number)
-        loop = state._replace(environment=_flat(state.environment)), tally
+        inner, advance = _flat(state.environment), jax.vmap(environment.step)
+        if beside is not None:
+            inner = joined(inner, beside.players)
+            advance = together(environment, policy, norm, beside, 2 * len(state.pair))
+        step = make_step(advance, environment.action, policy, weights, norm, observe, spacing)
 
         def body(loop, j):
             state, tally = loop
             return step(state, tally, j, j < plan.step_limit), None
 
+        loop = state._replace(environment=inner), tally
         (state, tally), _ = jax.lax.scan(body, loop, jnp.arange(segment_length, dtype=jnp.int32))
-        state = state._replace(environment=_pairs(state.environment))
+        inner, players = state.environment, None
+        if beside is not None:
+            inner, players = parted(inner, 2 * len(state.pair))
+        state = state._replace(environment=_pairs(inner))
         result = Segment(
             jnp.where(tally.invalid, 0, -tally.reward), tally.steps, state.ended, tally.invalid
         )
-        return Rollout(result, tally.first, tally.second, tally.waypoints), state
+        return Rollout(result, tally.first, tally.second, tally.waypoints), state, players
 
-    def unroll(key: Array, theta: Array, plan: Perturbation, state: PopulationState, norm: Affine):
+    def unroll(
+        key: Array,
+        theta: Array,
+        plan: Perturbation,
+        state: PopulationState,
+        norm: Affine,
+        beside: Beside | None = None,
+    ) -> tuple[Rollout, PopulationState, Players | None]:
         share = state.pair.size
         if chunk is None or chunk >= share:
-            return segment(key, theta, plan, state, norm)
+            return segment(key, theta, plan, state, norm, beside)
         parts = share // chunk, chunk
         split = jax.tree.map(lambda x: x.reshape(*parts, *x.shape[1:]), (plan, state))
-        out = jax.lax.map(lambda part: segment(key, theta, part[0], part[1], norm), split)
-        return jax.tree.map(lambda x: x.reshape(share, *x.shape[2:]), out)
+        dealt = None if beside is None else shares(len(beside.players.gained), parts[0])
+
+        def one(part: Any) -> Any:
+            (plan, state), rows = part
+            own = beside
+            if beside is not None:
+                players = jax.tree.map(lambda x: x[rows], beside.players)
+                own = beside._replace(players=players)
+            return segment(key, theta, plan, state, norm, own)
+
+        *out, players = jax.lax.map(one, (split, None if dealt is None else dealt.rows))
+        rollout, state = jax.tree.map(lambda x: x.reshape(share, *x.shape[2:]), out)
+        if dealt is not None:
+            players = jax.tree.map(lambda x: x[dealt.part, dealt.place], players)
+        return rollout, state, players
 
     return DevicePopulation(partial(_unbegun, environment, policy, num_pairs), unroll)
 
@@ -179,7 +216,8 @@ class _Tally(NamedTuple):
 
 
 def make_step(
-    environment: JaxEnvironment,
+    advance: Advance,
+    action_space: ActionSpec,
     policy: Policy,
     weights: tuple[Any, ...],
     norm: Affine,
@@ -188,9 +226,9 @@ def make_step(
 ) -> Callable[[PopulationState, _Tally, Array, Array], tuple[PopulationState, _Tally]]:
     """``(state, tally, j, allowed bool [N]) -> (state, tally)``: env step j of all particles.
 
-    The environments' states have the leading axis [2N], as the environment's own vmap wants it.
+    ``advance`` steps their environments, whose states and actions have the leading axis [2N], as
+    the environment's own vmap wants it.
     """
-    advance = jax.vmap(environment.step)
     numpy = PairedNumpy()
 
     def pass_by(way: Waypoints, j: Array, live: Array, now: Array, then: Array, loss: Array):
@@ -206,7 +244,7 @@ def make_step(
         live = ~state.ended & allowed[:, None]
         seen = state.observation
         output, hidden = policy.apply(numpy, weights, norm.normalize(jnp, seen), state.hidden)
-        action = environment.action.to_action(jnp, output)
+        action = action_space.to_action(jnp, output)
         inner, out = advance(state.environment, _flat(action))
         observation, reward, terminated = _pairs(out)
         sound = jnp.isfinite(reward) & jnp.isfinite(observation).all(axis=-1)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pes_rl.envs.jax_environment import JaxEnvironment
+from pes_rl.envs.jax_environment import JaxEnvironment, JaxTransition
 from pes_rl.policies import Policy
 from pes_rl.policies.action import ActionSpec
 from pes_rl.policies.normalizer import Affine
@@ -46,6 +46,43 @@ def begin(environment: JaxEnvironment, policy: Policy, keys: Array) -> Episodes:
     return Episodes(state, observation, hidden, jnp.zeros(count, bool), jnp.zeros(count, jnp.int32))
 
 
+class Turn(NamedTuple):
+    """One env step of episodes in two halves, for whoever steps the environments in between.
+
+    Attributes:
+      act: ``(weights, affine, episodes) -> (actions [E, ...], hidden [E, H])``.
+      follow: ``(episodes, environments, hidden, transitions) -> (episodes, rewards [E])``.
+    """
+
+    act: Callable[[Any, Affine, Episodes], tuple[Array, Array]]
+    follow: Callable[[Episodes, Any, Array, JaxTransition], tuple[Episodes, Array]]
+
+
+def make_turn(policy: Policy, action: ActionSpec) -> Turn:
+    """The policy's turns; what `make_step` says of rewards holds."""
+
+    def act(weights: Any, norm: Affine, now: Episodes) -> tuple[Array, Array]:
+        seen = norm.normalize(jnp, now.observation)
+        output, hidden = policy.apply(jnp, weights, seen, now.hidden)
+        return action.to_action(jnp, output), hidden.astype(now.hidden.dtype)
+
+    def follow(
+        now: Episodes, state: Any, hidden: Array, out: JaxTransition
+    ) -> tuple[Episodes, Array]:
+        sound = jnp.isfinite(out.reward) & jnp.isfinite(out.observation).all(axis=-1)
+        reward = jnp.where(sound, out.reward, jnp.nan)
+        after = Episodes(
+            state,
+            out.observation,
+            hidden,
+            now.ended | out.terminated.astype(bool) | ~sound,
+            now.length + ~now.ended,
+        )
+        return after, jnp.where(now.ended, 0, reward)
+
+    return Turn(act, follow)
+
+
 def make_step(
     environment: JaxEnvironment, policy: Policy, action: ActionSpec
 ) -> Callable[[Any, Affine, Episodes], tuple[Episodes, Array]]:
@@ -53,21 +90,12 @@ def make_step(
 
     The reward is NaN at the step at which a simulation broke down, and 0 where an episode is over.
     """
+    turn = make_turn(policy, action)
 
     def step(weights: Any, norm: Affine, now: Episodes) -> tuple[Episodes, Array]:
-        seen = norm.normalize(jnp, now.observation)
-        output, hidden = policy.apply(jnp, weights, seen, now.hidden)
-        state, out = jax.vmap(environment.step)(now.environment, action.to_action(jnp, output))
-        sound = jnp.isfinite(out.reward) & jnp.isfinite(out.observation).all(axis=-1)
-        reward = jnp.where(sound, out.reward, jnp.nan)
-        after = Episodes(
-            state,
-            out.observation,
-            hidden.astype(now.hidden.dtype),
-            now.ended | out.terminated.astype(bool) | ~sound,
-            now.length + ~now.ended,
-        )
-        return after, jnp.where(now.ended, 0, reward)
+        chosen, hidden = turn.act(weights, norm, now)
+        state, out = jax.vmap(environment.step)(now.environment, chosen)
+        return turn.follow(now, state, hidden, out)
 
     return step
 

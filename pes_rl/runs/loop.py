@@ -6,11 +6,13 @@ the same order. The first one hands it a `pes_rl.runs.recorder.Recorder`, the ot
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 from pes_rl.config import Config
 from pes_rl.config.values import seconds
+from pes_rl.storage.metrics import LANES_SCORED
 from pes_rl.training.processes import Processes
 from pes_rl.training.protocol import Trainer
 
@@ -76,30 +78,44 @@ class Output(Protocol):
         ...
 
 
-def schedule(trainer: Trainer) -> Iterator[Due]:
+def schedule(trainer: Trainer, goal: float = math.inf) -> Iterator[Due]:
     """Advance until the budget is used up, and say each time what is due."""
     config = trainer.config
     while trainer.env_steps < config.num_env_steps:
         before = trainer.env_steps
         rows = trainer.advance()
-        yield due_after(config, before, trainer.env_steps, rows)
+        yield due_after(config, before, trainer.env_steps, rows, goal)
 
 
-def due_after(config: Config, before: int, now: int, rows: list[dict[str, Any]]) -> Due:
-    """What is due after updates that took the run from ``before`` to ``now`` env steps."""
+def due_after(
+    config: Config, before: int, now: int, rows: list[dict[str, Any]], goal: float = math.inf
+) -> Due:
+    """What is due after updates that took the run from ``before`` to ``now`` env steps.
+
+    The policy is scored too where evaluation lanes, whose theta changes under them, have come to
+    the ``goal``.
+    """
 
     def crossed(interval: int) -> bool:
         return now // interval > before // interval
 
     over = now >= config.num_env_steps
+    near = any(row.get(LANES_SCORED, -math.inf) >= goal for row in rows)
     save = isinstance(config.checkpoint_every, int) and crossed(config.checkpoint_every)
-    return Due(rows, over or crossed(config.eval_every), save)
+    return Due(rows, over or near or crossed(config.eval_every), save)
 
 
-def train(trainer: Trainer, output: Output, processes: Processes, stop: list[int]) -> None:
+def train(
+    trainer: Trainer,
+    output: Output,
+    processes: Processes,
+    stop: list[int],
+    goal: float = math.inf,
+) -> None:
     """Update until the budget is used up or the run is asked to stop; save either way.
 
-    ``stop`` receives the number of a signal that asks for it.
+    ``stop`` receives the number of a signal that asks for it. The run is scored out of turn where
+    its lanes reach the ``goal``, which the output then looks at.
     """
     output.save()  # from the first moment on there is something to resume
     if trainer.env_steps < trainer.config.num_env_steps:
@@ -111,7 +127,7 @@ def train(trainer: Trainer, output: Output, processes: Processes, stop: list[int
     by_time = seconds(trainer.config.checkpoint_every) is not None
     if not processes.agreed(stop, output.finished):
         _retry(trainer, output, processes)
-        for due in schedule(trainer):
+        for due in schedule(trainer, goal):
             error = _put_out(output, due)
             if due.evaluate:
                 processes.wait()

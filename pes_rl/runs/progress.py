@@ -9,6 +9,7 @@ from typing import Any
 from pes_rl import console
 
 _REFRESH_S = 0.25
+_LINES_S = 10.0  # between lines that only lanes have something new for
 _BAR, _PERCENT = 8, 4  # columns: what the bar needs at least, what the percentage has
 _GAP = "  "
 _NEWEST = 0.1  # share of an update in the speed that is shown, which would jump about otherwise
@@ -25,7 +26,7 @@ class Progress:
         self.total, self.label = int(total_env_steps), label
         self._bar: Any = None
         self._task: Any = None
-        self._next_draw = 0.0
+        self._next_draw = self._next_line = 0.0
         self._seconds_per_step: float | None = None
 
     def __enter__(self) -> Progress:
@@ -58,6 +59,7 @@ class Progress:
         last_return: float,
         best_return: float,
         evaluated: bool = False,
+        lanes_return: float = math.nan,
     ) -> None:
         """Report where training is; cheap enough to call on every update.
 
@@ -67,17 +69,22 @@ class Progress:
           last_return: the newest evaluation, NaN where there is none.
           best_return: the highest one, -inf where there is none.
           evaluated: whether that evaluation is of this update.
+          lanes_return: the newest score of evaluation lanes, NaN where there is none.
         """
-        steps_per_second = self._smooth(steps_per_second)
+        steps_per_second, now = self._smooth(steps_per_second), time.monotonic()
         if self._bar is None:
-            if evaluated:
-                console.say(_score_line(env_steps, steps_per_second, last_return, best_return))
+            returns = last_return, best_return, lanes_return
+            scored = math.isfinite(lanes_return) and now >= self._next_line
+            if evaluated or scored:
+                console.say(_score_line(env_steps, steps_per_second, returns))
+                self._next_line = now + _LINES_S
             return
-        now = time.monotonic()
         if now < self._next_draw and env_steps < self.total:
             return
         self._next_draw = now + _REFRESH_S
         parts = {"speed": _speed(steps_per_second)}
+        if math.isfinite(lanes_return):
+            parts["lanes"] = f"lanes {lanes_return:.1f}"
         if math.isfinite(last_return):
             parts["return"] = f"return {last_return:.1f}"
         if math.isfinite(best_return):
@@ -111,7 +118,7 @@ def fit(label: str, parts: dict[str, str], width: int) -> tuple[str, str]:
     label = label if len(label) <= most else f"{label[: most - 1]}…"
     room = width - len(label) - _BAR - _PERCENT - 3  # a blank between columns
     kept: list[str] = []
-    for name in ("return", "left", "best", "speed"):
+    for name in ("lanes", "return", "left", "best", "speed"):
         if name in parts and len(_GAP.join(parts[one] for one in [*kept, name])) <= room:
             kept.append(name)
     return label, _GAP.join(text for name, text in parts.items() if name in kept)
@@ -121,9 +128,10 @@ def _speed(steps_per_second: float) -> str:
     return f"{steps_per_second:,.0f} env steps/s"
 
 
-def _score_line(env_steps: int, speed: float, last: float, best: float) -> str:
-    returns = (f"{x:.1f}" if math.isfinite(x) else "none" for x in (last, best))
-    return f"{env_steps:,} env steps: return {{}}, best {{}}, {_speed(speed)}".format(*returns)
+def _score_line(env_steps: int, speed: float, returns: tuple[float, ...]) -> str:
+    last, best, lanes = (f"{x:.1f}" if math.isfinite(x) else "none" for x in returns)
+    beside = f"lanes {lanes}, " if math.isfinite(returns[-1]) else ""
+    return f"{env_steps:,} env steps: {beside}return {last}, best {best}, {_speed(speed)}"
 
 
 def duration(seconds: float) -> str:

@@ -19,7 +19,7 @@ from pes_rl.runs.progress import Progress
 from pes_rl.runs.saving import save_trained
 from pes_rl.runs.starts import Start
 from pes_rl.storage.checkpoint import Checkpoint, flatten, save_checkpoint
-from pes_rl.storage.metrics import EVALUATED, MetricsWriter, Written
+from pes_rl.storage.metrics import EVALUATED, LANES_SCORED, MetricsWriter, Written
 from pes_rl.storage.policy import policy_fingerprint, warn_of_other_policy
 from pes_rl.storage.run_folder import BEST_POLICY, LAST_POLICY, METRICS
 from pes_rl.training.processes import Processes
@@ -73,6 +73,7 @@ class Recorder:
         self._scored = meta.get("scored_update", -1)
         self._seen = meta.get("files", {})
         self._health, self._warned = Health.of(meta), False
+        self._lanes = math.nan
         self._earlier_seconds = meta.get("wall_time_s", 0.0)
         self._start = self._row_time = time.perf_counter()
         self._paused, self._row_steps = 0.0, trainer.env_steps
@@ -117,6 +118,7 @@ class Recorder:
         """A new start begins; its number."""
         best, env_steps = self._attempt.best, self.trainer.env_steps
         self._attempt, self._scored = self._attempt.next(env_steps), -1
+        self._lanes = math.nan
         self.note(
             f"after {env_steps} env steps no evaluation of start {self._attempt.number} is above "
             f"{best:.6g}, where {self.config.retry_below:g} was asked for: training begins anew"
@@ -193,19 +195,21 @@ class Recorder:
         for row in rows:
             head = {key: row[key] for key in ("env_steps", "update")}
             whole.append(head | {"wall_time_s": self._wall_time()} | row | speeds)
-            if row["env_steps"] // every > before // every or EVALUATED in row:
+            scored = EVALUATED in row or LANES_SCORED in row
+            if row["env_steps"] // every > before // every or scored:
                 self._metrics.write(whole[-1])
                 self._log(whole[-1])
             before = row["env_steps"]
             self._health.count(row)
+            self._lanes = row.get(LANES_SCORED, self._lanes)
         self._row_time, self._paused, self._row_steps = now, 0.0, self.trainer.env_steps
         if self._callback is not None:
             for row in whole:  # after all have been kept, for it may raise
                 self.finished |= bool(self._callback(row))
         self._look_ahead(now)
-        self._progress.update(
-            self.trainer.env_steps, speed, self.last, self.best, EVALUATED in rows[-1]
-        )
+        scored = EVALUATED in rows[-1]
+        scores = self.last, self.best, scored, self._lanes
+        self._progress.update(self.trainer.env_steps, speed, *scores)
 
     def _look_ahead(self, now: float) -> None:
         """Say once, as soon as it is known, how long the run will take."""

@@ -137,7 +137,7 @@ def train_from_config(
 
         path = Path(processes.decide(create))
         if processes.index > 0:
-            return _follow(trainer, path, processes, stop, None)
+            return _follow(trainer, path, processes, stop, None, hooks)
         if source:
             say(f"{path}: begins with {source['path']}, whose return is {source['episode_return']}")
         return _train(trainer, path, None, processes, stop, hooks)
@@ -189,7 +189,8 @@ def resume(
         elif config.init_from:
             begin_from(trainer, processes, path)
         if processes.index > 0:
-            return _follow(trainer, path, processes, stop, trainer.updates if saved else None)
+            last = trainer.updates if saved else None
+            return _follow(trainer, path, processes, stop, last, hooks)
         note_opened(path, config if given else None, command, trainer, checkpoint)
         return _train(trainer, path, checkpoint, processes, stop, hooks)
 
@@ -215,7 +216,7 @@ def _train(
         recorder = Recorder(trainer, path, processes, checkpoint, hooks.callback, goal, log)
         opened.enter_context(recorder)
         recorder.introduce()
-        train(trainer, recorder, processes, stop)
+        train(trainer, recorder, processes, stop, goal)
     recorder.conclude(stopped=bool(stop))  # below the bar
     leave_if(stop)
     processes.decide(recorder.check)
@@ -223,10 +224,16 @@ def _train(
 
 
 def _follow(
-    trainer: Trainer, path: Path, processes: Processes, stop: list[int], saved: int | None
+    trainer: Trainer,
+    path: Path,
+    processes: Processes,
+    stop: list[int],
+    saved: int | None,
+    hooks: Hooks,
 ) -> Run:
     """Another process's share; scores are known to the first one alone."""
-    train(trainer, Silent(trainer, processes, saved), processes, stop)
+    goal: Any = hooks.stop_at
+    train(trainer, Silent(trainer, processes, saved), processes, stop, goal)
     leave_if(stop)
     processes.decide(lambda: None)  # the first one may find that it has come to nothing
     return Run(path, trainer.env_steps, math.nan, -math.inf)

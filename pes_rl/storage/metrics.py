@@ -24,6 +24,7 @@ from pes_rl.storage.files import plain, write_bytes_atomic
 from pes_rl.storage.run_folder import METRICS
 
 EVALUATED = "eval/episode_return"
+LANES_SCORED = "eval_lanes/episode_return"
 _REQUIRED = ("env_steps", "update", "wall_time_s")
 
 

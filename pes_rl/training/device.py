@@ -22,6 +22,7 @@ from pes_rl.envs.jax_environment import JaxEnvironment, first_inputs
 from pes_rl.envs.make import make_jax_environment
 from pes_rl.errors import UserError
 from pes_rl.particles.device import DevicePopulation, PopulationState, make_population
+from pes_rl.particles.lanes import LaneState, Scores
 from pes_rl.particles.paired import DTYPES
 from pes_rl.particles.scoring import make_scorer
 from pes_rl.policies import make_policy
@@ -31,6 +32,7 @@ from pes_rl.training import memory
 from pes_rl.training.backend import refuse_fork
 from pes_rl.training.compilation import use_compilation_cache
 from pes_rl.training.credit import configured_spacing
+from pes_rl.training.lanes import Watch, lane_metrics, make_watch
 from pes_rl.training.placement import (
     AXIS,
     check_fit,
@@ -63,6 +65,7 @@ class DeviceState(NamedTuple):
 
     train: TrainState
     population: PopulationState
+    lanes: LaneState | tuple[()]
 
 
 class DeviceTrainer:
@@ -132,12 +135,14 @@ class DeviceTrainer:
             make_placement(config.num_pairs, self.mesh.size),
         )
         self._population = self._make_population()
+        self._watch = make_watch(config, self.environment, self.policy, self.mesh.size)
         self.updates_per_advance = updates_per_advance(config)
         self._dtype = np.dtype(dtype)
         theta = self.policy.init(config.seed).astype(dtype)
 
         def begin(theta: jax.Array) -> DeviceState:
-            return DeviceState(self._update.init(theta), self._population.init(theta.dtype))
+            train, particles = self._update.init(theta), self._population.init(theta.dtype)
+            return DeviceState(train, particles, self._watch.init(theta))
 
         shapes = jax.eval_shape(begin, theta)
         self._shardings = complete(shapes, _shardings(self.mesh))
@@ -216,9 +221,8 @@ class DeviceTrainer:
             devices = f"{self.mesh.size} x {self.mesh.devices.flat[0].device_kind}"
             needed = f", predicted {memory.text(predicted)} each" if predicted >= _MUCH else ""
             note(f"compiling the update for {devices}{needed}")
-            advance = make_advance(
-                self._update, self._population, self.mesh, self.updates_per_advance
-            )
+            parts = self._update, self._population, self._watch
+            advance = make_advance(*parts, self.mesh, self.updates_per_advance)
             program = jax.jit(advance, donate_argnums=0, out_shardings=(self._shardings, None))
             with self._memory_errors():
                 compiled = program.lower(self.device_state).compile()
@@ -238,12 +242,15 @@ class DeviceTrainer:
         with self._memory_errors():
             self.device_state, rows = program(self.device_state)
             rows = fetch(rows)
-        return [self._row(Row(*values)) for values in zip(*rows, strict=True)]
+        each = (jax.tree.map(lambda x, i=i: x[i], rows) for i in range(self.updates_per_advance))
+        return [self._row(*one) for one in each]
 
-    def _row(self, row: Row) -> dict[str, Any]:
+    def _row(self, row: Row, scores: Scores | tuple[()]) -> dict[str, Any]:
         self.env_steps += int(row.steps)
         self.updates += 1
-        return {"env_steps": self.env_steps, "update": self.updates, **row.metrics()}
+        head = {"env_steps": self.env_steps, "update": self.updates}
+        lanes = lane_metrics(self.config, scores, self.policy.num_params)
+        return head | row.metrics() | lanes
 
     def evaluate(self, first: int = 0) -> Evaluation:
         """Score the unperturbed policy on fresh episodes, seeded by the update and their number."""
@@ -265,15 +272,17 @@ class DeviceTrainer:
 
     def state(self) -> TrainerState:
         """A copy of everything the next update depends on; every process must call it."""
-        train, population = fetch(self.device_state)
+        train, population, lanes = fetch(self.device_state)
         # Engines have containers of their own, of which files know nothing.
         leaves = tuple(jax.tree.leaves(population.environment))
         population = population._replace(environment=leaves)
-        return TrainerState(train, population, np.array(self.updates, np.int64))
+        if lanes:
+            lanes = lanes._replace(players=tuple(jax.tree.leaves(lanes.players)))
+        return TrainerState(train, population, np.array(self.updates, np.int64), lanes)
 
     def restore(self, state: TrainerState) -> None:
         """Continue from what `state` returned, on the same devices or on others."""
-        leaves = jax.tree.leaves((state.train, state.population))
+        leaves = jax.tree.leaves((state.train, state.population, state.lanes))
         arrays = jax.tree.unflatten(jax.tree.structure(self.device_state), leaves)
         self.device_state = jax.tree.map(distribute, arrays, self._shardings)
         self.env_steps, self.updates = int(state.train.env_steps), int(state.updates)
@@ -281,25 +290,36 @@ class DeviceTrainer:
     def begin_anew(self, start: int) -> None:
         """Forget all that was learned; ``start`` is the number of this start, the first was 0."""
         theta = self.policy.init(start_seed(self.config.seed, start)).astype(self._dtype)
-        state, fresh = self.state(), fetch(self._fresh(theta).train)
-        self.restore(state._replace(train=begun_anew(state.train, fresh)))
+        state, fresh = self.state(), fetch(self._fresh(theta))
+        lanes = fresh.lanes
+        if lanes:  # a score belongs to one start alone
+            lanes = lanes._replace(begun=state.lanes.begun)
+        train = begun_anew(state.train, fresh.train)
+        self.restore(state._replace(train=train, lanes=lanes))
 
     def close(self) -> None:
         """Nothing: what is on the devices goes with its last reference."""
 
 
+_Told = tuple[Row, Scores | tuple[()]]
+
+
 def make_advance(
-    update: Update, population: DevicePopulation, mesh: Mesh, num_updates: int
-) -> Callable[[DeviceState], tuple[DeviceState, Row]]:
-    """``(state) -> (state, rows)``: some updates; the rows' leaves are [num_updates]."""
+    update: Update, population: DevicePopulation, watch: Watch, mesh: Mesh, num_updates: int
+) -> Callable[[DeviceState], tuple[DeviceState, _Told]]:
+    """``(state) -> (state, (rows, scores))``: some updates; leaves are [num_updates, ...]."""
 
-    def one(state: DeviceState, _: None) -> tuple[DeviceState, Row]:
+    def one(state: DeviceState, _: None) -> tuple[DeviceState, _Told]:
         plan, norm, train = update.ask(state.train)
-        rollout, particles = population.unroll(train.key, train.theta, plan, state.population, norm)
+        lanes, beside = watch.begin(train, state.lanes)
+        rollout, particles, players = population.unroll(
+            train.key, train.theta, plan, state.population, norm, beside
+        )
+        scores, lanes = watch.finish(train, lanes, players)
         train, row = update.tell(train, plan, rollout)
-        return DeviceState(train, particles), row
+        return DeviceState(train, particles, lanes), (row, scores)
 
-    def advance(state: DeviceState) -> tuple[DeviceState, Row]:
+    def advance(state: DeviceState) -> tuple[DeviceState, _Told]:
         # The default would be TF32 on some GPUs, which is too coarse for physics and policies.
         with jax.default_matmul_precision("highest"):
             return jax.lax.scan(one, state, length=num_updates)
@@ -314,7 +334,8 @@ def make_advance(
 def _specs() -> Any:
     """How a `DeviceState` lies on a mesh; each leaf stands for a whole branch."""
     pairs: Any = Spec(AXIS)
-    return DeviceState(layout(), pairs)
+    everywhere: Any = Spec()
+    return DeviceState(layout(), pairs, everywhere)
 
 
 def _shardings(mesh: Mesh) -> Any:

@@ -50,11 +50,13 @@ class TrainerState(NamedTuple):
       train: theta, optimiser, estimator, statistics.
       population: the environments and what the particles carry.
       updates: int64 scalar, updates made so far.
+      lanes: evaluation lanes, if there are any.
     """
 
     train: TrainState
     population: Any
     updates: np.ndarray
+    lanes: Any = ()
 
 
 class Trainer(Protocol):

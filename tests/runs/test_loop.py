@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from pes_rl.config import Config, build_config
 from pes_rl.runs import recorder
 from pes_rl.runs.loop import due_after, schedule
 from pes_rl.runs.run import train_from_config
+from pes_rl.storage.metrics import LANES_SCORED
 from pes_rl.training.host import HostTrainer
 from pes_rl.training.processes import Processes
 from pes_rl.training.protocol import Trainer
@@ -55,6 +57,14 @@ def test_the_last_update_is_scored_and_a_skipped_multiple_counts_once():
     assert due_after(config, 10, 95, []) == ([], True, False)
     assert due_after(config, 31, 59, []) == ([], False, False)
     assert due_after(config, 91, 101, []).evaluate
+
+
+def test_lanes_that_reach_the_goal_have_the_policy_scored():
+    config = configure(eval_every=30, num_env_steps=100)
+    for score, due in ((4.9, False), (5.0, True), (math.nan, False)):
+        rows = [{LANES_SCORED: score}, {}]
+        assert due_after(config, 31, 32, rows, goal=5.0).evaluate is due
+    assert not due_after(config, 31, 32, [{LANES_SCORED: 1e9}]).evaluate
 
 
 def test_the_first_row_s_speed_leaves_out_the_first_checkpoint(tmp_path, monkeypatch):

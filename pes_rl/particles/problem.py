@@ -1,11 +1,13 @@
 """Unroll a JAX problem that is written for one particle, for one particle and for N pairs of them.
 
 The problem is `pes_rl.problems.Problem`. An episode begins and is cut at segment boundaries only: a
-particle that terminates is absorbing, which means that its carry stands still and adds no loss
-until it is restarted. A non-finite loss marks the particle invalid and ends it.
+particle that terminates is absorbing, which means that it adds no loss until it is restarted. A
+non-finite loss marks the particle invalid and ends it.
 
 `begin` and `unroll` say this for one particle. `lift` maps them over antithetic pairs, and the
-methods of `pes_rl.unrolled` differentiate them.
+methods of `pes_rl.unrolled` differentiate them: these need the carry of a particle that has ended
+to stand still. In a population it may as well go on, since nobody looks at it before the restart,
+and holding still a network in training would cost as much as stepping its optimiser.
 """
 
 from __future__ import annotations
@@ -122,8 +124,9 @@ def unroll(
     step_limit: Array,
     particle: ParticleState,
     drawn: Any = streams.ENVIRONMENT,
+    hold: bool = True,
 ) -> tuple[Segment, ParticleState]:
-    """Make up to K steps of one particle, which stands still once its episode has ended.
+    """Make up to K steps of one particle; after the end of its episode nothing counts any more.
 
     Args:
       problem: steps the particle.
@@ -132,6 +135,7 @@ def unroll(
       step_limit: int32, steps after which the segment is cut, at most K.
       particle: at its start.
       drawn: the stream that the key of a step is from, or a tree of streams for a tree of keys.
+      hold: whether the carry stands still after the end; else it goes on, of no account.
 
     Returns:
       The segment, each of its fields a scalar, and the particle after it.
@@ -150,8 +154,9 @@ def unroll(
             ended=sofar.ended | (live & out.done) | bad,
             invalid=sofar.invalid | bad,
         )
-        carry = jax.tree.map(lambda new, old: jnp.where(live, new, old), after, carry)
-        return (carry, sofar), None
+        if hold:
+            after = jax.tree.map(lambda new, old: jnp.where(live, new, old), after, carry)
+        return (after, sofar), None
 
     zero, no = jnp.zeros((), theta.dtype), jnp.zeros((), bool)
     loop = particle.carry, Segment(zero, jnp.zeros((), jnp.int32), particle.ended, no)
@@ -171,7 +176,7 @@ def lift(problem: Problem, num_pairs: int, segment_length: int, perturb_std: flo
         return begin(problem, reset_key(particle), theta, restart, particle)
 
     def unroll_one(theta: Array, step_limit: Array, particle: ParticleState):
-        return unroll(problem, segment_length, theta, step_limit, particle)
+        return unroll(problem, segment_length, theta, step_limit, particle, hold=False)
 
     begin_pair = jax.vmap(begin_one, (0, None, _MEMBERS), _MEMBERS)
     unroll_pair = jax.vmap(unroll_one, (0, None, _MEMBERS), (0, _MEMBERS))

@@ -34,13 +34,13 @@ class Settings(NamedTuple):
     Attributes:
       rate: learning rates [layers, 2], of matrices and biases; or a scalar.
       momentum: alike, below 1.
-      shrinkage: L2 coefficients [layers] of the matrices; or a scalar.
+      shrinkage: L2 coefficients [layers] of the matrices; or a scalar; None for none.
       smoothing: share of the labels that is spread over all classes, scalar.
     """
 
     rate: Any
     momentum: Any = 0.9
-    shrinkage: Any = 0.0
+    shrinkage: Any = None
     smoothing: Any = 0.0
 
 
@@ -123,10 +123,11 @@ class Tuning:
     def _descend(self, settings: Settings, slope: Array, carry: Training) -> Training:
         """Momentum SGD with L2: v' = m v + g + s w, w' = w - r v'."""
         owner = owners(self.shapes)
-        matrices, layer = jnp.asarray(owner % 2 == 0, slope.dtype), owner // 2
         rate, momentum = _each(settings.rate, owner), _each(settings.momentum, owner)
-        shrinkage = _each(settings.shrinkage, layer) * matrices
-        velocity = momentum * carry.velocity + slope + shrinkage * carry.weights
+        velocity = momentum * carry.velocity + slope
+        if settings.shrinkage is not None:
+            matrices = jnp.asarray(owner % 2 == 0, slope.dtype)
+            velocity += _each(settings.shrinkage, owner // 2) * matrices * carry.weights
         weights = jnp.clip(carry.weights - rate * velocity, -_LARGEST, _LARGEST)
         return Training(weights, velocity, carry.t + 1, carry.offset)
 

@@ -42,7 +42,7 @@ def task(quick: bool) -> Task:
         segment_length=10,
         pairs=5,
         perturb_std=0.3,
-        rate=0.02 if quick else 0.01,
+        rate=0.01,
         updates=1200 if quick else 10_000,
         start=start,
         low=low,

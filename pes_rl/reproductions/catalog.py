@@ -20,6 +20,7 @@ NAMES = (
     "copy-task",
     "character-model",
     "learned-optimizer",
+    "swimmer",
 )
 
 

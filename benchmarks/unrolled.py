@@ -64,11 +64,12 @@ class Scale(NamedTuple):
 CPU, GPU, QUICK = Scale(8, 2, 2, 15), Scale(500, 32, 20, 11), Scale(1, 1, 1, 1)
 
 
-def images() -> Images:
+def images() -> Any:
     """As many as MNIST has, of its shape."""
     rng = np.random.default_rng(0)
-    pixels = rng.random((IMAGES, 784), dtype=np.float32)
-    return Images(jnp.asarray(pixels), jnp.asarray(rng.integers(0, 10, IMAGES, dtype=np.int32)))
+    pixels: Any = jnp.asarray(rng.random((IMAGES, 784), dtype=np.float32))
+    labels: Any = jnp.asarray(rng.integers(0, 10, IMAGES, dtype=np.int32))
+    return Images(pixels, labels)
 
 
 def ours(problem: Problem, theta: Any, pairs: int, std: float, updates: int) -> Turn:

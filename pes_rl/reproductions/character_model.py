@@ -38,7 +38,7 @@ def choose_text() -> Split:
 
 def model(ids: np.ndarray) -> CharacterModel:
     """An LSTM that reads a text."""
-    return CharacterModel(jnp.asarray(ids, jnp.int32), VOCABULARY, HIDDEN, T)
+    return CharacterModel(jnp.asarray(ids, jnp.int32), VOCABULARY, HIDDEN, horizon=T)
 
 
 def scheme(style: str) -> Scheme:

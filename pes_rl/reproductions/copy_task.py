@@ -57,14 +57,19 @@ def scheme(style: str) -> Scheme:
     return Scheme(style, PARTICLES, K, task(1).horizon)
 
 
+def check(task: CopyTask, theta: jax.Array, lesson: Lesson) -> tuple[Lesson, Seen]:
+    """The length grows by one whenever it is solved."""
+    key, own = jax.random.split(lesson.key)
+    bits = task.bits_per_character(own, theta, SEQUENCES)
+    grown = task.length + ((bits < SOLVED) & (task.length < task.longest))
+    return Lesson(grown, key), Seen(grown, bits)
+
+
 @jax.jit
 @jax.vmap
 def look(theta: jax.Array, lesson: Lesson) -> tuple[Lesson, Seen]:
-    """The length grows by one whenever it is solved."""
-    length, (key, check) = lesson.length, jax.random.split(lesson.key)
-    bits = task(length).bits_per_character(check, theta, SEQUENCES)
-    grown = length + ((bits < SOLVED) & (length < LONGEST))
-    return Lesson(grown, key), Seen(grown, bits)
+    """`check` at the size of this file."""
+    return check(task(lesson.length), theta, lesson)
 
 
 COURSE = Course(

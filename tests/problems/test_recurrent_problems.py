@@ -176,3 +176,16 @@ def test_the_manual_is_split_and_entropy_is_in_bits():
     assert 3.5 < text.train.unigram_bits() < 4.75
     assert Corpus(np.array([0, 1, 1, 0], np.uint8), "ab").unigram_bits() == pytest.approx(1)
     assert Corpus(np.array([0, 2, 1, 3], np.uint8), "abcd").unigram_bits() == pytest.approx(2)
+
+
+def test_one_hot_symbols_are_an_embedding_by_the_identity():
+    text = jnp.array([0, 2, 1, 2, 0])
+    bare, embedded = CharLSTM(text, 3, 3, embedded=False), CharLSTM(text, 3, 3)
+    theta = jax.random.normal(jax.random.key(0), (bare.num_params,))
+    longer = jnp.concatenate([jnp.eye(3).ravel(), theta])
+    assert longer.size == embedded.num_params
+    one, two = bare.init(None, theta), embedded.init(None, longer)
+    for _ in range(4):
+        one, left = bare.step(None, theta, one)
+        two, right = embedded.step(None, longer, two)
+        np.testing.assert_allclose(left.loss, right.loss, rtol=1e-5)

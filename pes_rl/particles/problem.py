@@ -166,10 +166,17 @@ def unroll(
     return segment, particle._replace(carry=carry, ended=segment.ended, steps=steps)
 
 
-def lift(problem: Problem, num_pairs: int, segment_length: int, perturb_std: float) -> Runner:
+def lift(
+    problem: Problem,
+    num_pairs: int,
+    segment_length: int,
+    perturb_std: float,
+    chunk: int | None = None,
+) -> Runner:
     """Vectorise a problem over N antithetic pairs.
 
-    Both members of a pair get the same keys: common random numbers.
+    Both members of a pair get the same keys: common random numbers. With ``chunk``, a divisor of
+    N, so many pairs are unrolled at a time: what a step needs in between is there for these alone.
     """
 
     def begin_one(theta: Array, restart: Array, particle: ParticleState) -> ParticleState:
@@ -188,11 +195,48 @@ def lift(problem: Problem, num_pairs: int, segment_length: int, perturb_std: flo
         return not_begun(key, problem.init(key, theta), (num_pairs, 2))
 
     def unroll_segment(theta: Array, plan: Perturbation, state: ParticleState):
-        particles = members(theta, plan.noise, perturb_std)
-        # Starting an episode can cost as much as many steps (a network's weights are drawn), and
-        # in lock-step most segments start none.
-        some = plan.restart.any()
-        state = jax.lax.cond(some, lambda: begin_all(particles, plan.restart, state), lambda: state)
-        return unroll_all(particles, plan.step_limit, state)
+        def some(plan: Perturbation, state: ParticleState):
+            particles = members(theta, plan.noise, perturb_std)
+            # Starting an episode can cost as much as many steps (a network's weights are drawn),
+            # and in lock-step most segments start none.
+            state = jax.lax.cond(
+                plan.restart.any(),
+                lambda: begin_all(particles, plan.restart, state),
+                lambda: state,
+            )
+            return unroll_all(particles, plan.step_limit, state)
+
+        return in_turn(some, chunk, plan, state)
 
     return Runner(init, unroll_segment)
+
+
+def in_turn(
+    unroll: Callable[[Any, ParticleState], tuple[Any, ParticleState]],
+    chunk: int | None,
+    plan: Any,
+    state: ParticleState,
+) -> tuple[Any, ParticleState]:
+    """``unroll(plan, state)``, a chunk of the N after the other, each put back where it was."""
+    whole = state.pair.size
+    if chunk is None or chunk >= whole:
+        return unroll(plan, state)
+    inner = state._replace(key=None)
+
+    def part(tree: Any, i: Any) -> Any:
+        return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, i * chunk, chunk), tree)
+
+    def some(i: Any, inner: Any):
+        out, after = unroll(part(plan, i), part(inner, i)._replace(key=state.key))
+        return out, after._replace(key=None)
+
+    def put(new: Array, old: Array, i: Any) -> Array:
+        return jax.lax.dynamic_update_slice_in_dim(old, new, i * chunk, 0)
+
+    def each(i: Array, loop: Any):
+        return jax.tree.map(lambda new, old: put(new, old, i), some(i, loop[1]), loop)
+
+    shapes = jax.eval_shape(lambda: some(0, inner)[0])
+    blank = jax.tree.map(lambda x: jnp.zeros((whole, *x.shape[1:]), x.dtype), shapes)
+    out, inner = jax.lax.fori_loop(0, whole // chunk, each, (blank, inner))
+    return out, inner._replace(key=state.key)

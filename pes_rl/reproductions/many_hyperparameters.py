@@ -8,6 +8,7 @@ from pes_rl.problems.hyperparameters import Tuning, many
 from pes_rl.problems.small_images import small_images
 from pes_rl.reproductions.experiment import Experiment, Report
 from pes_rl.reproductions.figures import letters, panels
+from pes_rl.reproductions.many_hyperparameters_paper import PAPER
 from pes_rl.reproductions.tuning import Task, Track, plain_logarithmic, search, spread
 from pes_rl.styles import STYLES
 
@@ -138,4 +139,5 @@ EXPERIMENT = Experiment(
     source="Vicol, Metz and Sohl-Dickstein 2021; Vicol, Kolter and Swersky 2023",
     minutes=10,
     run=run,
+    paper=PAPER,
 )

@@ -21,6 +21,7 @@ from pes_rl.reproductions.recurrent import (
     program,
     reported,
 )
+from pes_rl.reproductions.recurrent_paper import READING
 from pes_rl.styles import NOTE, STYLES
 
 VOCABULARY, HIDDEN, T, K, PARTICLES = 28, 7, 100, 10, 100
@@ -164,4 +165,5 @@ EXPERIMENT = Experiment(
     source="the LSTM on characters of Vicol et al. 2021, trained",
     minutes=3,
     run=run,
+    paper=READING,
 )

@@ -20,7 +20,7 @@ import optax
 from pes_rl.problems.learned_optimizer import Classifier, LearnedOptimizer, Training, train_step
 from pes_rl.problems.per_weight_mlp import PerWeightMLP
 from pes_rl.reproductions.classic_optimizers import CEILING, CLASSICS, REPORTED, scorer
-from pes_rl.reproductions.experiment import Report
+from pes_rl.reproductions.experiment import Paper, Report
 from pes_rl.reproductions.figures import curve, panels
 from pes_rl.reproductions.paper import Outcome, Part, Program, Spread, images, population
 from pes_rl.styles import STYLES
@@ -204,7 +204,6 @@ def _grid(f: Any, rates: Any, keys: Any, *state: Any) -> Any:
 def best(rows: list[dict[str, Any]], grids: dict[str, Any]) -> dict[str, Any]:
     """Of every optimiser, the reported runs at the rate where the other runs end lowest."""
     found = {}
-    rows = [row for row in rows if row["update"] > 0]
     for name, rates in grids.items():
         curves = np.array([row[name][0] for row in rows])  # [rows, rates, 2 runs]
         i = int(curves[-1, :, :RUNS].mean(axis=1).argmin())
@@ -239,7 +238,8 @@ def conclude(outcomes: dict[str, Outcome], report: Report) -> None:
         for K in Ks:
             _judge(done, T, K, report)
     drawn = {name: one for name, one in outcomes.items() if not name.startswith("tuned")}
-    drawn = {name: one for name, one in drawn.items() if len(one.updates) > 2}
+    drawn = {name: one for name, one in drawn.items() if len(one.rows) > 1}
+    report.result(parts=done)
     if drawn:
         report.figure("learned-optimizer-paper", _figure(drawn))
 
@@ -286,10 +286,13 @@ def _figure(drawn: dict[str, Outcome]) -> Any:
         for name, one in drawn.items():
             style = next(s for s in sorted(STYLES, key=len, reverse=True) if name.startswith(s))
             if name.endswith(f"-K{setting}") or (style == "es" and name[3:] in setting):
-                per_step = (one.column("loss") / np.maximum(one.column("steps"), 1))[:, 1:]
-                steps = one.updates[1:] * one.part.steps / (2 * PAIRS)
+                per_step = one.column("loss") / np.maximum(one.column("steps"), 1)
+                steps = one.updates * one.part.steps / (2 * PAIRS)
                 curve(axis, steps, per_step, STYLES[style])
         axis.set(title=f"K = {setting.replace('-T', ', T = ')}", xlabel="inner steps of a particle")
         axis.set(ylabel="mean training loss", yscale="log")
         axis.legend()
     return fig
+
+
+PAPER = Paper(parts, conclude)

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from pes_rl.problems.character_model import CharacterModel
 from pes_rl.problems.copy_task import CopyTask
 from pes_rl.problems.text import penn_treebank
-from pes_rl.reproductions import copy_task
-from pes_rl.reproductions.experiment import Report
+from pes_rl.reproductions.curriculum import Lesson, check
+from pes_rl.reproductions.experiment import Paper, Report
 from pes_rl.reproductions.figures import curve, panels
 from pes_rl.reproductions.paper import Outcome, Part, Program, Spread
 from pes_rl.reproductions.recurrent import POPULATIONS, Lane, Scheme
@@ -120,17 +120,17 @@ def copying(length: Any) -> CopyTask:
     return CopyTask(length, LONGEST, spread=5, hidden=HIDDEN, embedded=False)
 
 
-def first_length(key: Any) -> copy_task.Lesson:
+def first_length(key: Any) -> Lesson:
     """The curriculum begins with one symbol."""
     # The key's numbers: a typed key is no array that could be saved.
-    return copy_task.Lesson(jnp.ones((), jnp.int32), jax.random.key_data(key))
+    return Lesson(jnp.ones((), jnp.int32), jax.random.key_data(key))
 
 
-def check_length(data: Any, theta: Any, lesson: copy_task.Lesson):
+def check_length(data: Any, theta: Any, lesson: Lesson):
     """Sequences grow by one where they are solved."""
     del data
     known = lesson._replace(key=jax.random.wrap_key_data(lesson.key))
-    after, seen = copy_task.check(copying(lesson.length), theta, known)
+    after, seen = check(copying(lesson.length), theta, known)
     return after._replace(key=jax.random.key_data(after.key)), seen._asdict()
 
 
@@ -203,7 +203,7 @@ def conclude(
                     f"{quantity} {show[0]} against {show[1]}",
                     mine.min() > theirs.max(),
                 )
-    drawn = {style: one for style, one in outcomes.items() if len(one.updates) > 1}
+    drawn = {style: one for style, one in outcomes.items() if len(one.rows) > 1}
     if drawn:
         fig, (axis,) = panels(1, size=(5.6, 4.0))
         for style, one in drawn.items():
@@ -215,5 +215,7 @@ def conclude(
         report.figure(f"{name}-paper", fig)
 
 
-conclude_copy = partial(conclude, name="copy-task", quantity="length", longer=True)
-conclude_text = partial(conclude, name="character-model", quantity="bits", longer=False)
+COPYING = Paper(copy_parts, partial(conclude, name="copy-task", quantity="length", longer=True))
+READING = Paper(
+    text_parts, partial(conclude, name="character-model", quantity="bits", longer=False)
+)

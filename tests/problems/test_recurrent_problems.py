@@ -17,6 +17,7 @@ from pes_rl.problems.character_model import CharacterModel
 from pes_rl.problems.copy_task import CopyTask
 from pes_rl.problems.text import Corpus, has_penn_treebank, penn_treebank, python_manual_split
 from pes_rl.reproductions import copy_task as reproduction
+from pes_rl.reproductions import curriculum
 
 HIDDEN = 3
 
@@ -82,8 +83,8 @@ def test_lengths_are_spread_below_the_curriculum():
 
 @pytest.mark.parametrize(("solved", "lengths"), [(1e9, [2, 3, 3]), (-1.0, [1, 1, 1])])
 def test_the_curriculum_grows_when_solved_and_stops_at_the_longest(solved, lengths, monkeypatch):
-    for name, value in {"SOLVED": solved, "LONGEST": 3, "SEQUENCES": 2}.items():
-        monkeypatch.setattr(reproduction, name, value)
+    for name, value in {"SOLVED": solved, "SEQUENCES": 2}.items():
+        monkeypatch.setattr(curriculum, name, value)
     monkeypatch.setattr(reproduction, "task", lambda length: CopyTask(length, 3, hidden=HIDDEN))
     lesson = reproduction.Lesson(jnp.ones(2, jnp.int32), jax.random.split(jax.random.key(0), 2))
     theta = jax.random.normal(jax.random.key(1), (2, CopyTask(1, 3, hidden=HIDDEN).num_params))

@@ -75,7 +75,9 @@ def reproduce(
     except OSError as error:
         raise UserError(f"--out {str(folder)!r} is not a folder: {error.strerror}") from None
     report = Report(name, folder, say)
-    if paper is None:
+    if size == "paper" and experiment.run_papers is not None:
+        experiment.run_papers(report)
+    elif paper is None:
         experiment.run(size == "quick", report)
     else:
         from pes_rl.reproductions.paper.run import Ask, outcome, run_part
@@ -125,6 +127,8 @@ def costs(name: str, folder: Path) -> list[str]:
     from pes_rl.reproductions.paper.run import COST
 
     paper = load(name).paper
+    if paper is None and load(name).run_papers is not None:
+        return [f"{name} is not in parts: pes-rl reproduce {name} --size paper"]
     if paper is None:
         return [f"{name} is at the papers' size already: pes-rl reproduce {name}"]
     speed = cost.speed()

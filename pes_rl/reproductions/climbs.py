@@ -30,14 +30,14 @@ class Climb(NamedTuple):
     returns: np.ndarray
 
 
-def climb(config: Config, folder: Path, resumed: Callable[[int], None]) -> Climb:
+def climb(config: Config, folder: Path, scored: Callable[[int, bool], None]) -> Climb:
     """Train as configured; with every score a checkpoint is saved in ``folder``.
 
     Args:
       config: the training; scored every ``eval_every`` env steps, at its start and at its end.
       folder: of this training alone. A checkpoint there is gone on from, bit for bit, if it is of
         the same configuration.
-      resumed: told the env steps that were found.
+      scored: ``(env steps, whether they were found there)``, after every score.
     """
     folder.mkdir(parents=True, exist_ok=True)
     asked = json.loads(json.dumps(dataclasses.asdict(config)))
@@ -48,12 +48,13 @@ def climb(config: Config, folder: Path, resumed: Callable[[int], None]) -> Climb
             rows.append((trainer.env_steps, trainer.evaluate().mean))
             state = flatten(trainer.state())
             save_checkpoint(folder, trainer.env_steps, state, {"asked": asked, "rows": rows})
+            scored(trainer.env_steps, False)
 
         found = load_latest(folder) if has_checkpoint(folder) else None
         if found is not None and found.meta["asked"] == asked:
             trainer.restore(unflatten(trainer.state(), found.arrays))
             rows = [(int(steps), float(value)) for steps, value in found.meta["rows"]]
-            resumed(trainer.env_steps)
+            scored(trainer.env_steps, True)
         else:
             score()
         while trainer.env_steps < config.num_env_steps:

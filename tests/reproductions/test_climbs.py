@@ -27,9 +27,14 @@ def small(seed: int = 3):
 
 
 def test_a_training_that_was_cut_off_goes_on_bit_for_bit(tmp_path, monkeypatch):
-    told: list[int] = []
-    whole = climb(small(), tmp_path / "whole", told.append)
-    assert list(whole.env_steps) == [0, 400, 800, 1000] and not told
+    found: list[int] = []
+
+    def scored(env_steps: int, before: bool) -> None:
+        if before:
+            found.append(env_steps)
+
+    whole = climb(small(), tmp_path / "whole", scored)
+    assert list(whole.env_steps) == [0, 400, 800, 1000] and not found
     make = climbs.make_trainer
 
     def mortal(config):
@@ -46,20 +51,20 @@ def test_a_training_that_was_cut_off_goes_on_bit_for_bit(tmp_path, monkeypatch):
 
     monkeypatch.setattr(climbs, "make_trainer", mortal)
     with pytest.raises(KilledError):
-        climb(small(), tmp_path / "cut", told.append)
+        climb(small(), tmp_path / "cut", scored)
     monkeypatch.setattr(climbs, "make_trainer", make)
-    again = climb(small(), tmp_path / "cut", told.append)
-    assert told == [400]
+    again = climb(small(), tmp_path / "cut", scored)
+    assert found == [400]
     np.testing.assert_array_equal(again.returns, whole.returns)
     np.testing.assert_array_equal(again.env_steps, whole.env_steps)
 
 
 def test_another_configuration_begins_anew(tmp_path):
-    told: list[int] = []
     shorter = dataclasses.replace(small(), num_env_steps=400)
-    climb(shorter, tmp_path, told.append)
-    climb(dataclasses.replace(shorter, seed=4), tmp_path, told.append)
-    assert not told
+    for other in (shorter, dataclasses.replace(shorter, seed=4)):
+        found: list[bool] = []
+        climb(other, tmp_path, lambda _, before, found=found: found.append(before))
+        assert found == [False, False]
 
 
 def test_steps_to_a_return():

@@ -175,7 +175,9 @@ def test_the_papers_networks():
     low, high = many_hyperparameters_paper.ends(many_hyperparameters_paper.SEARCHED)
     assert len(low) == len(high) == 29
     begun = many_hyperparameters_paper.start(jax.random.key(0))
-    assert begun.shape == (29,) and (np.array(low) <= begun).all() and (begun <= high).all()
+    assert (
+        begun.shape == (29,) and (np.array(low) <= begun).all() and (begun <= np.array(high)).all()
+    )
     parts = [*hyperparameters_paper.parts(), *many_hyperparameters_paper.parts()]
     assert len({one.name for one in parts}) == len(parts) == 20
     assert parts[0].steps == 10_000 and parts[-1].total_steps == 4 * 50_000 * 100

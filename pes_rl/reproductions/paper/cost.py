@@ -15,7 +15,7 @@ from pes_rl.reproductions.paper.engine import Engine
 from pes_rl.reproductions.paper.part import Part
 from pes_rl.training import memory
 
-_COPIES = 3  # of a state, beside itself, while it is written
+_COPIES = 3  # of a state while it is written: gathered, as bytes, as a file
 
 
 def status(name: str) -> int | None:
@@ -65,9 +65,8 @@ def refuse(part: Part, engine: Engine, chunk: int | None) -> UserError:
     )
 
 
-def speed(mesh: Any = None) -> float:
+def speed() -> float:
     """Floating-point operations a second of products of the papers' sizes, measured briefly."""
-    del mesh
     a = jnp.ones((64, 100, 784), jnp.float32)
     b = jnp.ones((64, 784, 100), jnp.float32)
     product = jax.jit(jnp.matmul)

@@ -13,7 +13,7 @@ from typing import Any
 from pes_rl.console import duration
 from pes_rl.errors import UserError
 from pes_rl.reproductions.paper import cost
-from pes_rl.reproductions.paper.engine import Engine, saved, spread_over
+from pes_rl.reproductions.paper.engine import Engine, spread_over
 from pes_rl.reproductions.paper.part import Outcome, Part, Row
 from pes_rl.reproductions.paper.progress import Progress
 from pes_rl.storage.checkpoint import (
@@ -174,7 +174,7 @@ class _Run:
             "rows": len(self.rows),
         }
         done = self.first * self.part.updates + self.updates
-        save_checkpoint(self.folder, done, flatten(saved(state)), meta, keep=1)
+        save_checkpoint(self.folder, done, flatten(state), meta, keep=1)
         spent = {
             "device": f"{self.mesh.size} x {self.mesh.devices.flat[0].device_kind}",
             "seconds_per_update_and_seed": self.seconds,

@@ -55,6 +55,13 @@ def make_bar() -> Any:
     )
 
 
+def duration(seconds: float) -> str:
+    """``1:02:03``, or ``2:03`` below an hour."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
 class _Stderr:
     """``sys.stderr`` for Rich, which puts a stream of its own there while it shows a bar."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pes_rl import console
-from pes_rl.runs.progress import duration
+from pes_rl.console import duration
 from pes_rl.storage.run_folder import METRICS
 
 _REFRESH_S = 0.5

@@ -1,11 +1,13 @@
 """Unroll a JAX problem that is written for one particle, for one particle and for N pairs of them.
 
 The problem is `pes_rl.problems.Problem`. An episode begins and is cut at segment boundaries only: a
-particle that terminates is absorbing, which means that its carry stands still and adds no loss
-until it is restarted. A non-finite loss marks the particle invalid and ends it.
+particle that terminates is absorbing, which means that it adds no loss until it is restarted. A
+non-finite loss marks the particle invalid and ends it.
 
 `begin` and `unroll` say this for one particle. `lift` maps them over antithetic pairs, and the
-methods of `pes_rl.unrolled` differentiate them.
+methods of `pes_rl.unrolled` differentiate them: these need the carry of a particle that has ended
+to stand still. In a population it may as well go on, since nobody looks at it before the restart,
+and holding still a network in training would cost as much as stepping its optimiser.
 """
 
 from __future__ import annotations
@@ -122,8 +124,9 @@ def unroll(
     step_limit: Array,
     particle: ParticleState,
     drawn: Any = streams.ENVIRONMENT,
+    hold: bool = True,
 ) -> tuple[Segment, ParticleState]:
-    """Make up to K steps of one particle, which stands still once its episode has ended.
+    """Make up to K steps of one particle; after the end of its episode nothing counts any more.
 
     Args:
       problem: steps the particle.
@@ -132,6 +135,7 @@ def unroll(
       step_limit: int32, steps after which the segment is cut, at most K.
       particle: at its start.
       drawn: the stream that the key of a step is from, or a tree of streams for a tree of keys.
+      hold: whether the carry stands still after the end; else it goes on, of no account.
 
     Returns:
       The segment, each of its fields a scalar, and the particle after it.
@@ -150,8 +154,9 @@ def unroll(
             ended=sofar.ended | (live & out.done) | bad,
             invalid=sofar.invalid | bad,
         )
-        carry = jax.tree.map(lambda new, old: jnp.where(live, new, old), after, carry)
-        return (carry, sofar), None
+        if hold:
+            after = jax.tree.map(lambda new, old: jnp.where(live, new, old), after, carry)
+        return (after, sofar), None
 
     zero, no = jnp.zeros((), theta.dtype), jnp.zeros((), bool)
     loop = particle.carry, Segment(zero, jnp.zeros((), jnp.int32), particle.ended, no)
@@ -161,17 +166,24 @@ def unroll(
     return segment, particle._replace(carry=carry, ended=segment.ended, steps=steps)
 
 
-def lift(problem: Problem, num_pairs: int, segment_length: int, perturb_std: float) -> Runner:
+def lift(
+    problem: Problem,
+    num_pairs: int,
+    segment_length: int,
+    perturb_std: float,
+    chunk: int | None = None,
+) -> Runner:
     """Vectorise a problem over N antithetic pairs.
 
-    Both members of a pair get the same keys: common random numbers.
+    Both members of a pair get the same keys: common random numbers. With ``chunk``, a divisor of
+    N, so many pairs are unrolled at a time: what a step needs in between is there for these alone.
     """
 
     def begin_one(theta: Array, restart: Array, particle: ParticleState) -> ParticleState:
         return begin(problem, reset_key(particle), theta, restart, particle)
 
     def unroll_one(theta: Array, step_limit: Array, particle: ParticleState):
-        return unroll(problem, segment_length, theta, step_limit, particle)
+        return unroll(problem, segment_length, theta, step_limit, particle, hold=False)
 
     begin_pair = jax.vmap(begin_one, (0, None, _MEMBERS), _MEMBERS)
     unroll_pair = jax.vmap(unroll_one, (0, None, _MEMBERS), (0, _MEMBERS))
@@ -183,11 +195,48 @@ def lift(problem: Problem, num_pairs: int, segment_length: int, perturb_std: flo
         return not_begun(key, problem.init(key, theta), (num_pairs, 2))
 
     def unroll_segment(theta: Array, plan: Perturbation, state: ParticleState):
-        particles = members(theta, plan.noise, perturb_std)
-        # Starting an episode can cost as much as many steps (a network's weights are drawn), and
-        # in lock-step most segments start none.
-        some = plan.restart.any()
-        state = jax.lax.cond(some, lambda: begin_all(particles, plan.restart, state), lambda: state)
-        return unroll_all(particles, plan.step_limit, state)
+        def some(plan: Perturbation, state: ParticleState):
+            particles = members(theta, plan.noise, perturb_std)
+            # Starting an episode can cost as much as many steps (a network's weights are drawn),
+            # and in lock-step most segments start none.
+            state = jax.lax.cond(
+                plan.restart.any(),
+                lambda: begin_all(particles, plan.restart, state),
+                lambda: state,
+            )
+            return unroll_all(particles, plan.step_limit, state)
+
+        return in_turn(some, chunk, plan, state)
 
     return Runner(init, unroll_segment)
+
+
+def in_turn(
+    unroll: Callable[[Any, ParticleState], tuple[Any, ParticleState]],
+    chunk: int | None,
+    plan: Any,
+    state: ParticleState,
+) -> tuple[Any, ParticleState]:
+    """``unroll(plan, state)``, a chunk of the N after the other, each put back where it was."""
+    whole = state.pair.size
+    if chunk is None or chunk >= whole:
+        return unroll(plan, state)
+    inner = state._replace(key=None)
+
+    def part(tree: Any, i: Any) -> Any:
+        return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, i * chunk, chunk), tree)
+
+    def some(i: Any, inner: Any):
+        out, after = unroll(part(plan, i), part(inner, i)._replace(key=state.key))
+        return out, after._replace(key=None)
+
+    def put(new: Array, old: Array, i: Any) -> Array:
+        return jax.lax.dynamic_update_slice_in_dim(old, new, i * chunk, 0)
+
+    def each(i: Array, loop: Any):
+        return jax.tree.map(lambda new, old: put(new, old, i), some(i, loop[1]), loop)
+
+    shapes = jax.eval_shape(lambda: some(0, inner)[0])
+    blank = jax.tree.map(lambda x: jnp.zeros((whole, *x.shape[1:]), x.dtype), shapes)
+    out, inner = jax.lax.fori_loop(0, whole // chunk, each, (blank, inner))
+    return out, inner._replace(key=state.key)

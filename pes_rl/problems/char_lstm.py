@@ -30,19 +30,21 @@ class CharLSTM:
       sequence: int [L], read from its beginning; step t predicts character t + 1.
       vocabulary: V, number of symbols.
       hidden: H, units and embedding size.
+      embedded: whether there is an embedding; else the layer reads one-hot symbols.
     """
 
     sequence: Array
     vocabulary: int = 50
     hidden: int = 5
+    embedded: bool = True
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the weights, in their order in theta."""
         V, H = self.vocabulary, self.hidden
+        embedded = {"embedding": (V, H), "input": (H, 4 * H)}
         return {
-            "embedding": (V, H),
-            "input": (H, 4 * H),
+            **(embedded if self.embedded else {"input": (V, 4 * H)}),
             "recurrent": (H, 4 * H),
             "bias": (4 * H,),
             "output": (H, V),
@@ -84,8 +86,12 @@ class CharLSTM:
     def step(self, key: Any, theta: Array, carry: Memory) -> tuple[Memory, Step]:
         """Read one character, predict the next."""
         weights = self.unpack(theta)
-        x = weights["embedding"][self.sequence[carry.t]]
-        gates = x @ weights["input"] + carry.hidden @ weights["recurrent"] + weights["bias"]
+        symbol = self.sequence[carry.t]
+        if self.embedded:
+            read = weights["embedding"][symbol] @ weights["input"]
+        else:
+            read = weights["input"][symbol]
+        gates = read + carry.hidden @ weights["recurrent"] + weights["bias"]
         forget, enter, leave, new = jnp.split(gates, 4)
         cell = jax.nn.sigmoid(forget) * carry.cell + jax.nn.sigmoid(enter) * jnp.tanh(new)
         hidden = jax.nn.sigmoid(leave) * jnp.tanh(cell)

@@ -13,6 +13,7 @@ to hold, which serves for short sequences.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -48,17 +49,19 @@ class CopyTask:
       longest: the largest length, static.
       spread: lengths are uniform in length - spread .. length, and at least 1.
       hidden: H, units.
+      embedded: whether symbols are embedded; else the LSTM reads them one-hot, as in the papers.
     """
 
     length: Any
     longest: int
     spread: int = 0
     hidden: int = 16
+    embedded: bool = True
 
     @property
     def network(self) -> CharLSTM:
         """The LSTM; only its weights matter."""
-        return CharLSTM(jnp.zeros(2, jnp.int32), _SYMBOLS, self.hidden)
+        return CharLSTM(jnp.zeros(2, jnp.int32), _SYMBOLS, self.hidden, self.embedded)
 
     @property
     def num_params(self) -> int:
@@ -95,14 +98,14 @@ class CopyTask:
         later = jnp.where(t == n, _SEPARATOR, _BLANK)
         symbol = jnp.where(t < n, bits[jnp.minimum(t, self.longest - 1)], later)
         wanted = bits[jnp.clip(t - n, 0, self.longest - 1)]
-        pair = CharLSTM(jnp.stack([symbol, wanted]), _SYMBOLS, self.hidden)
+        pair = CharLSTM(jnp.stack([symbol, wanted]), _SYMBOLS, self.hidden, self.embedded)
         after, out = pair.step(key, theta, memory._replace(t=jnp.zeros_like(t)))
         loss = jnp.where(t >= n, out.loss, 0)
         return Copying(after._replace(t=t + 1), bits, n), Step(loss, t + 1 >= 2 * n)
 
     def bits_per_character(self, key: Any, theta: Array, sequences: int) -> Array:
         """Mean over fresh sequences of the full curriculum length, of the bits written."""
-        exact = CopyTask(self.length, self.longest, 0, self.hidden)
+        exact = dataclasses.replace(self, spread=0)
 
         def one(key: Array) -> Array:
             def advance(loop, _):

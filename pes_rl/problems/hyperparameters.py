@@ -34,14 +34,16 @@ class Settings(NamedTuple):
     Attributes:
       rate: learning rates [layers, 2], of matrices and biases; or a scalar.
       momentum: alike, below 1.
-      shrinkage: L2 coefficients [layers] of the matrices; or a scalar.
+      shrinkage: L2 coefficients [layers] of the matrices; or a scalar; None for none.
       smoothing: share of the labels that is spread over all classes, scalar.
+      used: shares of the units [hidden layers] that are used, the others give 0; None for all.
     """
 
     rate: Any
     momentum: Any = 0.9
-    shrinkage: Any = 0.0
+    shrinkage: Any = None
     smoothing: Any = 0.0
+    used: Any = None
 
 
 class Training(NamedTuple):
@@ -58,7 +60,7 @@ class Training(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Tuning:
-    """Training of a tanh network on images; theta goes through ``settings``.
+    """Training of a network on images; theta goes through ``settings``.
 
     Attributes:
       settings: ``(theta [P], t) -> Settings`` of the inner step t.
@@ -72,6 +74,7 @@ class Tuning:
       hidden: units of the hidden layers.
       batch: images per step; the data are gone through in their order, from a random place.
       judged: see objective.
+      activation: of the hidden layers.
     """
 
     settings: Callable[[Array, Array], Settings]
@@ -81,6 +84,7 @@ class Tuning:
     hidden: tuple[int, ...] = (16,)
     batch: int = 16
     judged: int = 32
+    activation: Callable[[Array], Array] = jnp.tanh
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -111,43 +115,54 @@ class Tuning:
         images, labels = _batch(self.train, self.batch, carry)
 
         def smoothed_loss(layers: Layers) -> tuple[Array, Array]:
-            scores = log_probabilities(layers, images)
+            scores = self._scores(settings, layers, images)
             own = cross_entropy(scores, labels)
             return (1 - settings.smoothing) * own - settings.smoothing * scores.mean(), own
 
         slopes, loss = jax.grad(smoothed_loss, has_aux=True)(self.layers(carry.weights))
         slope = jnp.concatenate([part.ravel() for layer in slopes for part in layer])
         after = self._descend(settings, slope, carry)
-        return after, Step(self._judge(after, loss), False)
+        return after, Step(self._judge(settings, after, loss), False)
 
     def _descend(self, settings: Settings, slope: Array, carry: Training) -> Training:
         """Momentum SGD with L2: v' = m v + g + s w, w' = w - r v'."""
         owner = owners(self.shapes)
-        matrices, layer = jnp.asarray(owner % 2 == 0, slope.dtype), owner // 2
         rate, momentum = _each(settings.rate, owner), _each(settings.momentum, owner)
-        shrinkage = _each(settings.shrinkage, layer) * matrices
-        velocity = momentum * carry.velocity + slope + shrinkage * carry.weights
+        velocity = momentum * carry.velocity + slope
+        if settings.shrinkage is not None:
+            matrices = jnp.asarray(owner % 2 == 0, slope.dtype)
+            velocity += _each(settings.shrinkage, owner // 2) * matrices * carry.weights
         weights = jnp.clip(carry.weights - rate * velocity, -_LARGEST, _LARGEST)
         return Training(weights, velocity, carry.t + 1, carry.offset)
 
-    def _judge(self, after: Training, training_loss: Array) -> Array:
+    def _scores(self, settings: Settings, layers: Layers, images: Array) -> Array:
+        return log_probabilities(layers, images, self.activation, settings.used)
+
+    def _judge(self, settings: Settings, after: Training, training_loss: Array) -> Array:
         if self.objective == "training-loss":
             return jnp.minimum(training_loss, _WORST)
         if self.objective == "current-loss":
             images, labels = map(jnp.asarray, self.train.first(self.judged))
         else:
             images, labels = _batch(self.held_out, self.judged, after)
-        scores = log_probabilities(self.layers(after.weights), images)
+        scores = self._scores(settings, self.layers(after.weights), images)
         if self.objective == "validation-error":
             return (scores.argmax(axis=1) != labels).mean(dtype=scores.dtype)
         return jnp.minimum(cross_entropy(scores, labels), _WORST)
 
 
-def log_probabilities(layers: Layers, images: Array) -> Array:
-    """Of the ten classes [M, 10], for images [M, pixels]."""
+def log_probabilities(
+    layers: Layers,
+    images: Array,
+    activation: Callable[[Array], Array] = jnp.tanh,
+    used: Any = None,
+) -> Array:
+    """Of the ten classes [M, 10], for images [M, pixels]; ``used`` as in `Settings`."""
     x = images
-    for matrix, bias in layers[:-1]:
-        x = jnp.tanh(x @ matrix + bias)
+    for i, (matrix, bias) in enumerate(layers[:-1]):
+        x = activation(x @ matrix + bias)
+        if used is not None:  # both activations of the papers leave 0 as it is
+            x = jnp.where(jnp.arange(x.shape[1]) < jnp.floor(used[i] * x.shape[1]), x, 0)
     matrix, bias = layers[-1]
     return jax.nn.log_softmax(x @ matrix + bias)
 
@@ -201,6 +216,27 @@ def many(layers: int, horizon: int) -> Callable[[Array, Array], Settings]:
             jax.nn.sigmoid(momentum),
             jnp.exp(theta[3 * n : 3 * n + layers]),
             jax.nn.sigmoid(theta[-1]),
+        )
+
+    return settings
+
+
+def widths_rates_momenta(hidden: int) -> Callable[[Array, Array], Settings]:
+    """theta [5 hidden + 4]: the 29 hyperparameters of Vicol et al. 2021, with five hidden layers.
+
+    In this order: logits of the shares of units used [hidden], log learning rates
+    [hidden + 1, 2] of matrices and biases, logits of their momenta [hidden + 1, 2].
+    """
+    n = 2 * (hidden + 1)
+
+    def settings(theta: Array, t: Array) -> Settings:
+        del t
+        used, rate, momentum = jnp.split(theta, [hidden, hidden + n])
+        by_layer = (hidden + 1, 2)
+        return Settings(
+            jnp.exp(rate).reshape(by_layer),
+            jax.nn.sigmoid(momentum).reshape(by_layer),
+            used=jax.nn.sigmoid(used),
         )
 
     return settings

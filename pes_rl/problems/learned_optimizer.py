@@ -21,6 +21,9 @@ from jax import Array
 from pes_rl.problems.flat import Shapes, draw_weights, layer_shapes, unpack
 from pes_rl.problems.protocol import Step
 
+Weights = tuple[Array, ...]
+"""A classifier's: matrices [fan in, fan out] and biases [fan out] in turns, layer by layer."""
+
 DECAYS = (0.5, 0.9, 0.99)  # timescales of the momenta
 SQUARE_DECAY = 0.99  # timescale of the mean squared gradient
 CLOCKS = (10.0, 100.0, 1000.0)  # timescales, in inner steps, at which the step count is seen
@@ -36,7 +39,7 @@ class Memory(NamedTuple):
 
 
 class OptimizerState(NamedTuple):
-    """A `Memory` per weight array, and the number of steps taken, int32."""
+    """What is kept of every weight array, and the number of steps taken, int32."""
 
     memories: Any
     t: Array
@@ -131,28 +134,27 @@ class Classifier:
 
     @property
     def shapes(self) -> Shapes:
-        """Shapes of the weights, in their order in the flat vector."""
+        """Shapes of the weights: a matrix and a bias for each layer."""
         sizes = (self.images.shape[1], *self.hidden, self.classes)
         return layer_shapes(sizes)
 
-    def initial_weights(self, key: Any) -> Array:
-        """Matrices normal with variance 1 / fan-in, biases 0; a flat vector."""
-        return draw_weights(key, self.shapes)
+    def initial_weights(self, key: Any) -> Weights:
+        """Matrices normal with variance 1 / fan-in, biases 0."""
+        return tuple(unpack(draw_weights(key, self.shapes), self.shapes))
 
-    def scores(self, weights: Array, images: Array) -> Array:
+    def scores(self, weights: Weights, images: Array) -> Array:
         """Log-probabilities [..., classes] of images [..., pixels]."""
-        parts = unpack(weights, self.shapes)
         x = images
-        for matrix, bias in zip(parts[:-2:2], parts[1:-2:2], strict=True):
+        for matrix, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
             x = jnp.tanh(x @ matrix + bias)
-        return jax.nn.log_softmax(x @ parts[-2] + parts[-1])
+        return jax.nn.log_softmax(x @ weights[-2] + weights[-1])
 
-    def loss(self, weights: Array, images: Array, labels: Array) -> Array:
+    def loss(self, weights: Weights, images: Array, labels: Array) -> Array:
         """Mean cross-entropy, in nats."""
-        wanted = jax.nn.one_hot(labels, self.classes, dtype=weights.dtype)
+        wanted = jax.nn.one_hot(labels, self.classes, dtype=images.dtype)
         return -(self.scores(weights, images) * wanted).sum(axis=-1).mean()
 
-    def batch_loss(self, key: Any) -> Callable[[Array], Array]:
+    def batch_loss(self, key: Any) -> Callable[[Weights], Array]:
         """The loss on a random batch, as a function of the weights."""
         # Even to one part in a million, at a third of the random bits of randint.
         chosen = jax.random.bits(key, (self.batch,)) % self.labels.size
@@ -161,9 +163,9 @@ class Classifier:
 
 
 class Training(NamedTuple):
-    """The classifier's weights [D], and its optimiser's state."""
+    """The classifier's weights, and its optimiser's state."""
 
-    weights: Array
+    weights: Weights
     optimizer: Any
 
 
@@ -173,13 +175,13 @@ class LearnedOptimizer:
 
     Attributes:
       task: the classifier that is trained.
-      net: the optimiser.
+      net: the optimiser, of any kind that has ``optimizer(theta)``.
       ceiling: a larger loss, or one that is not a number, counts as this: a classifier that has
         blown up is no worse the further it goes.
     """
 
     task: Classifier
-    net: OptimizerNet = OptimizerNet()
+    net: Any = OptimizerNet()
     ceiling: float = 5.0
 
     def init(self, key: Any, theta: Array) -> Training:
@@ -206,8 +208,8 @@ def train_step(
 
 def train(
     task: Classifier, optimizer: optax.GradientTransformation, key: Any, steps: int
-) -> tuple[Array, Array]:
-    """Train a fresh classifier: the batches' losses [steps], and the final weights [D]."""
+) -> tuple[Array, Weights]:
+    """Train a fresh classifier: the batches' losses [steps], and the final weights."""
     weights_key, batch_key = jax.random.split(key)
     weights = task.initial_weights(weights_key)
 

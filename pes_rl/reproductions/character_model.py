@@ -21,6 +21,7 @@ from pes_rl.reproductions.recurrent import (
     program,
     reported,
 )
+from pes_rl.reproductions.recurrent_paper import READING
 from pes_rl.styles import NOTE, STYLES
 
 VOCABULARY, HIDDEN, T, K, PARTICLES = 28, 7, 100, 10, 100
@@ -38,7 +39,7 @@ def choose_text() -> Split:
 
 def model(ids: np.ndarray) -> CharacterModel:
     """An LSTM that reads a text."""
-    return CharacterModel(jnp.asarray(ids, jnp.int32), VOCABULARY, HIDDEN, T)
+    return CharacterModel(jnp.asarray(ids, jnp.int32), VOCABULARY, HIDDEN, horizon=T)
 
 
 def scheme(style: str) -> Scheme:
@@ -164,4 +165,5 @@ EXPERIMENT = Experiment(
     source="the LSTM on characters of Vicol et al. 2021, trained",
     minutes=3,
     run=run,
+    paper=READING,
 )

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pes_rl.problems.copy_task import CopyTask
+from pes_rl.reproductions.curriculum import SOLVED, Lesson, Seen, check
 from pes_rl.reproductions.experiment import Experiment, Report
 from pes_rl.reproductions.figures import curve, letters, panels
 from pes_rl.reproductions.recurrent import (
@@ -22,29 +23,15 @@ from pes_rl.reproductions.recurrent import (
     program,
     reported,
 )
+from pes_rl.reproductions.recurrent_paper import COPYING
 from pes_rl.styles import NOTE, STYLES
 
 HIDDEN, LONGEST, K, PARTICLES = 8, 12, 1, 200
-SOLVED = 0.15  # bits per character at which the sequences grow
 SEARCHED, FULL, QUICK = 300_000, 1_500_000, 200_000  # unrolled steps of every training
-CHECK, SEQUENCES = 50, 64  # updates between looks at the unperturbed network, on fresh sequences
+CHECK = 50  # updates between looks at the unperturbed network
 JUDGED, LEAST = 500, 3  # sequences that judge the end, for every length; the length in the claims
 METHODS = ("truncated-bptt", "truncated-es", "pes", "es-single")
 PES, SINGLE = "Vicol et al. 2021", "Vicol et al. 2023"
-
-
-class Lesson(NamedTuple):
-    """The length to learn, and the key of the checks to come."""
-
-    length: jax.Array
-    key: Any
-
-
-class Seen(NamedTuple):
-    """At every check: the length in training from here on, and the bits at the one before."""
-
-    length: Any
-    bits: Any
 
 
 def task(length: Any) -> CopyTask:
@@ -60,11 +47,8 @@ def scheme(style: str) -> Scheme:
 @jax.jit
 @jax.vmap
 def look(theta: jax.Array, lesson: Lesson) -> tuple[Lesson, Seen]:
-    """The length grows by one whenever it is solved."""
-    length, (key, check) = lesson.length, jax.random.split(lesson.key)
-    bits = task(length).bits_per_character(check, theta, SEQUENCES)
-    grown = length + ((bits < SOLVED) & (length < LONGEST))
-    return Lesson(grown, key), Seen(grown, bits)
+    """`check` at the size of this file."""
+    return check(task(lesson.length), theta, lesson)
 
 
 COURSE = Course(
@@ -213,4 +197,5 @@ EXPERIMENT = Experiment(
     source="Vicol, Kolter and Swersky 2023; task and curriculum: Mujika et al. 2018",
     minutes=5,
     run=run,
+    paper=COPYING,
 )

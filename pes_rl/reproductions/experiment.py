@@ -14,10 +14,28 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from pes_rl.reproductions.paper.part import Outcome, Part
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_VERDICTS = {True: "yes", False: "NO", None: "?"}
+_TABLE = {True: "yes", False: "**no**", None: "not run yet"}
+SIZES = ("quick", "reduced", "paper")
 _PACKAGES = ("pes-rl", "jax", "jaxlib", "numpy", "optax", "matplotlib")
+
+
+class Paper(NamedTuple):
+    """An experiment at the papers' size.
+
+    Attributes:
+      parts: gives its parts; cheap, no data are loaded.
+      conclude: ``(outcomes by part, report) -> None``; claims and figures from what there is. A
+        part may not have begun, or not be complete.
+    """
+
+    parts: Callable[[], tuple[Part, ...]]
+    conclude: Callable[[dict[str, Outcome], Report], None]
 
 
 @dataclass(frozen=True)
@@ -28,9 +46,12 @@ class Experiment:
       name: as typed.
       description: one line for ``--list``.
       source: the paper and its section.
-      minutes: about how long the full one takes on two CPU cores.
+      minutes: about how long the reduced one takes on two CPU cores.
       run: ``(quick, report) -> None``; computes, and hands everything to the report. The quick
         variant takes under a minute and keeps the direction of every claim it states.
+      paper: the papers' size in parts; None where there are none.
+      run_papers: ``(report) -> None``, the papers' size where it is not in parts; None where the
+        reduced one has it already.
     """
 
     name: str
@@ -38,6 +59,8 @@ class Experiment:
     source: str
     minutes: float
     run: Callable[[bool, Report], None]
+    paper: Paper | None = None
+    run_papers: Callable[[Report], None] | None = None
 
 
 class Claim(NamedTuple):
@@ -47,13 +70,13 @@ class Claim(NamedTuple):
       claim: the statement.
       source: who states it.
       measured: the numbers, with their uncertainty.
-      holds: whether they support it.
+      holds: whether they support it; None if that is not known yet.
     """
 
     claim: str
     source: str
     measured: str
-    holds: bool
+    holds: bool | None
 
 
 class Report:
@@ -80,9 +103,10 @@ class Report:
         self.results |= values
 
     def claim(self, claim: str, source: str, measured: str, holds: Any) -> None:
-        """State whether the numbers support a claim."""
-        self.claims.append(Claim(claim, source, measured, bool(holds)))
-        self.note(f"{'yes' if holds else 'NO '}  {claim}: {measured}")
+        """State whether the numbers support a claim, None if there are not enough yet."""
+        made = Claim(claim, source, measured, None if holds is None else bool(holds))
+        self.claims.append(made)
+        self.note(f"{_VERDICTS[made.holds]:3s}  {claim}: {measured}")
 
     def figure(self, name: str, figure: Figure) -> None:
         """Save a figure as ``name.png`` and ``name.svg``, and close it."""
@@ -95,11 +119,11 @@ class Report:
         pyplot.close(figure)
         self.figures.append(name)
 
-    def finish(self, quick: bool, command: str) -> None:
+    def finish(self, size: str, command: str) -> None:
         """Write ``result.json`` and ``claims.md``."""
         record = {
             "experiment": self.name,
-            "quick": quick,
+            "size": size,
             "command": command,
             "wall_time_s": round(time.monotonic() - self._began, 1),
             "versions": {"python": platform.python_version()}
@@ -116,7 +140,7 @@ class Report:
 def claims_table(claims: list[Claim]) -> str:
     """Markdown, one row a claim."""
     rows = [("claim", "source", "measured", "holds?"), ("---",) * 4]
-    rows += [(c.claim, c.source, c.measured, "yes" if c.holds else "**no**") for c in claims]
+    rows += [(c.claim, c.source, c.measured, _TABLE[c.holds]) for c in claims]
     return "".join(
         f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in rows
     )

@@ -16,6 +16,7 @@ from pes_rl.problems.telescoping import Telescoping
 from pes_rl.reproductions import l2_coefficient
 from pes_rl.reproductions.experiment import Experiment, Report
 from pes_rl.reproductions.figures import letters, panels
+from pes_rl.reproductions.hyperparameters_paper import PAPER
 from pes_rl.reproductions.tuning import (
     Task,
     Track,
@@ -248,4 +249,5 @@ EXPERIMENT = Experiment(
     source="Vicol, Metz and Sohl-Dickstein 2021; Vicol, Kolter and Swersky 2023",
     minutes=10,
     run=run,
+    paper=PAPER,
 )

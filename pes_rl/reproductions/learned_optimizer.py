@@ -26,6 +26,7 @@ from pes_rl.reproductions.classic_optimizers import (
 )
 from pes_rl.reproductions.experiment import Experiment, Report
 from pes_rl.reproductions.figures import curve, letters, panels
+from pes_rl.reproductions.learned_optimizer_paper import PAPER
 from pes_rl.styles import STYLES
 from pes_rl.unrolled import evolution, minimize
 
@@ -288,4 +289,5 @@ EXPERIMENT = Experiment(
     source="Vicol, Metz and Sohl-Dickstein 2021; Vicol, Kolter and Swersky 2023",
     minutes=20,
     run=run,
+    paper=PAPER,
 )

@@ -8,6 +8,7 @@ from pes_rl.problems.hyperparameters import Tuning, many
 from pes_rl.problems.small_images import small_images
 from pes_rl.reproductions.experiment import Experiment, Report
 from pes_rl.reproductions.figures import letters, panels
+from pes_rl.reproductions.many_hyperparameters_paper import PAPER
 from pes_rl.reproductions.tuning import Task, Track, plain_logarithmic, search, spread
 from pes_rl.styles import STYLES
 
@@ -42,7 +43,7 @@ def task(quick: bool) -> Task:
         segment_length=10,
         pairs=5,
         perturb_std=0.3,
-        rate=0.02 if quick else 0.01,
+        rate=0.01,
         updates=1200 if quick else 10_000,
         start=start,
         low=low,
@@ -138,4 +139,5 @@ EXPERIMENT = Experiment(
     source="Vicol, Metz and Sohl-Dickstein 2021; Vicol, Kolter and Swersky 2023",
     minutes=10,
     run=run,
+    paper=PAPER,
 )

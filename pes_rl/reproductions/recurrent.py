@@ -15,14 +15,17 @@ import numpy as np
 import optax
 
 from pes_rl.estimators import es_single, pes, truncated_es
+from pes_rl.estimators.core import ALL_HERE
 from pes_rl.problems import Problem
 from pes_rl.reproductions.experiment import Report
+from pes_rl.reproductions.paper.part import Spread
 from pes_rl.unrolled import Loop, Method, evolution, make_loop, truncated_bptt
 
 POPULATIONS = {"es-single": es_single, "pes": pes, "truncated-es": truncated_es}
 RATES = (1e-2, 3e-2, 1e-1)  # Adam's, searched for every method, side by side
 SIGMAS = (0.03, 0.1, 0.3)  # searched for every population
 UNSEARCHED = 3e-2, 0.1  # rate and sigma of all methods in the quick variants, which do not search
+TOGETHER = Spread(ALL_HERE, None)
 SEARCH, REPORTED = 1000, (0, 1, 2)  # seeds
 # Drawing the start is much code that runs once: compiling it with care would take longest of all.
 _UNOPTIMISED = {"xla_backend_optimization_level": 0}
@@ -44,14 +47,14 @@ class Scheme(NamedTuple):
     segment_length: int
     horizon: int
 
-    def loop(self, problem: Problem, lane: Lane) -> Loop:
+    def loop(self, problem: Problem, lane: Lane, spread: Spread = TOGETHER) -> Loop:
         """The update of one lane, which may be traced."""
-        return make_loop(self._method(problem, lane.sigma), optax.adam(lane.rate))
+        return make_loop(self._method(problem, lane.sigma, spread), optax.adam(lane.rate))
 
-    def _method(self, problem: Problem, sigma: Any) -> Method:
+    def _method(self, problem: Problem, sigma: Any, spread: Spread) -> Method:
         style, M, K, T = self
         if style in POPULATIONS:
-            return evolution(problem, POPULATIONS[style](M // 2, sigma, K, T))
+            return evolution(problem, POPULATIONS[style](M // 2, sigma, K, T), *spread)
         return truncated_bptt(problem, K, T, num_particles=M)
 
     @property

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pes_rl.config import Config
 from pes_rl.config.sources import preset_source
-from pes_rl.runs.progress import duration
+from pes_rl.console import duration
 
 
 class Scores(NamedTuple):

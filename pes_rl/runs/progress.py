@@ -91,7 +91,7 @@ class Progress:
             parts["best"] = f"best {best_return:.1f}"
         if steps_per_second > 0:
             left = max(0, self.total - env_steps) / steps_per_second
-            parts["left"] = f"{duration(left)} left"
+            parts["left"] = f"{console.duration(left)} left"
         label, info = fit(self.label, parts, self._bar.console.width)
         self._bar.update(
             self._task, description=label, completed=env_steps, info=info, refresh=True
@@ -132,10 +132,3 @@ def _score_line(env_steps: int, speed: float, returns: tuple[float, ...]) -> str
     last, best, lanes = (f"{x:.1f}" if math.isfinite(x) else "none" for x in returns)
     beside = f"lanes {lanes}, " if math.isfinite(returns[-1]) else ""
     return f"{env_steps:,} env steps: {beside}return {last}, best {best}, {_speed(speed)}"
-
-
-def duration(seconds: float) -> str:
-    """``1:02:03``, or ``2:03`` below an hour."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

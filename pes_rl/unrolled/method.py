@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pes_rl.estimators.core import Estimator, Segment
-from pes_rl.particles.problem import lift
+from pes_rl.estimators.core import ALL_HERE, Estimator, EstimatorState, Placement, Segment
+from pes_rl.particles.problem import ParticleState, lift
 from pes_rl.problems.protocol import Problem
 
 Array = jax.Array
@@ -47,11 +47,23 @@ class Method(NamedTuple):
     estimate: Callable[[Array, Any], tuple[Array, Any, Metrics]]
 
 
-def evolution(problem: Problem, estimator: Estimator) -> Method:
-    """One of `pes_rl.estimators` on the population of a problem."""
+def evolution(
+    problem: Problem,
+    estimator: Estimator,
+    placement: Placement = ALL_HERE,
+    chunk: int | None = None,
+) -> Method:
+    """One of `pes_rl.estimators` on the population of a problem.
+
+    Args:
+      problem: what is unrolled.
+      estimator: of all N pairs.
+      placement: where they are; ``estimate`` is given those that are here, see `layout`.
+      chunk: pairs unrolled at a time, a divisor of those that are here; all of them if None.
+    """
 
     def runner(num_pairs: int):
-        return lift(problem, num_pairs, estimator.segment_length, estimator.perturb_std)
+        return lift(problem, num_pairs, estimator.segment_length, estimator.perturb_std, chunk)
 
     def init(key: Any, theta: Array):
         noise_key, problem_key = jax.random.split(key)
@@ -62,11 +74,19 @@ def evolution(problem: Problem, estimator: Estimator) -> Method:
         inner, particles = state
         plan, inner = estimator.perturb(inner)
         segment, particles = runner(inner.clock.size).unroll(theta, plan, particles)
-        gradient, inner, info = estimator.gradient(inner, segment)
-        metrics = totals(segment, info.invalid_particles, info.zero_update)
+        gradient, inner, info = estimator.gradient(inner, segment, placement)
+        everywhere = jax.tree.map(placement.gather, segment)
+        metrics = totals(everywhere, info.invalid_particles, info.zero_update)
         return gradient, (inner, particles), metrics
 
     return Method(init, estimate)
+
+
+def layout() -> tuple[EstimatorState, ParticleState]:
+    """Of a state of `evolution`, by branches: whether the leading axis is that of the pairs."""
+    estimator: Any = EstimatorState._make((False, *[True] * 6, False))
+    particles: Any = ParticleState._make((False, *[True] * 5))
+    return estimator, particles
 
 
 def totals(segment: Segment, invalid: Array, refused: Array | bool = False) -> Metrics:

@@ -17,6 +17,7 @@ from pes_rl.problems.character_model import CharacterModel
 from pes_rl.problems.copy_task import CopyTask
 from pes_rl.problems.text import Corpus, has_penn_treebank, penn_treebank, python_manual_split
 from pes_rl.reproductions import copy_task as reproduction
+from pes_rl.reproductions import curriculum
 
 HIDDEN = 3
 
@@ -82,8 +83,8 @@ def test_lengths_are_spread_below_the_curriculum():
 
 @pytest.mark.parametrize(("solved", "lengths"), [(1e9, [2, 3, 3]), (-1.0, [1, 1, 1])])
 def test_the_curriculum_grows_when_solved_and_stops_at_the_longest(solved, lengths, monkeypatch):
-    for name, value in {"SOLVED": solved, "LONGEST": 3, "SEQUENCES": 2}.items():
-        monkeypatch.setattr(reproduction, name, value)
+    for name, value in {"SOLVED": solved, "SEQUENCES": 2}.items():
+        monkeypatch.setattr(curriculum, name, value)
     monkeypatch.setattr(reproduction, "task", lambda length: CopyTask(length, 3, hidden=HIDDEN))
     lesson = reproduction.Lesson(jnp.ones(2, jnp.int32), jax.random.split(jax.random.key(0), 2))
     theta = jax.random.normal(jax.random.key(1), (2, CopyTask(1, 3, hidden=HIDDEN).num_params))
@@ -176,3 +177,16 @@ def test_the_manual_is_split_and_entropy_is_in_bits():
     assert 3.5 < text.train.unigram_bits() < 4.75
     assert Corpus(np.array([0, 1, 1, 0], np.uint8), "ab").unigram_bits() == pytest.approx(1)
     assert Corpus(np.array([0, 2, 1, 3], np.uint8), "abcd").unigram_bits() == pytest.approx(2)
+
+
+def test_one_hot_symbols_are_an_embedding_by_the_identity():
+    text = jnp.array([0, 2, 1, 2, 0])
+    bare, embedded = CharLSTM(text, 3, 3, embedded=False), CharLSTM(text, 3, 3)
+    theta = jax.random.normal(jax.random.key(0), (bare.num_params,))
+    longer = jnp.concatenate([jnp.eye(3).ravel(), theta])
+    assert longer.size == embedded.num_params
+    one, two = bare.init(None, theta), embedded.init(None, longer)
+    for _ in range(4):
+        one, left = bare.step(None, theta, one)
+        two, right = embedded.step(None, longer, two)
+        np.testing.assert_allclose(left.loss, right.loss, rtol=1e-5)

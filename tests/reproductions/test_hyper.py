@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("optimized")
 
 def quick(name: str, folder) -> dict:
     """The record of an experiment's quick variant, with its figures looked at."""
-    assert main(["reproduce", name, "--quick", "--out", str(folder)]) == 0
+    assert main(["reproduce", name, "--size", "quick", "--out", str(folder)]) == 0
     record = json.loads((folder / "result.json").read_text())
     assert record["figures"] == [name]
     for suffix in ("png", "svg"):

@@ -92,7 +92,7 @@ def test_a_search_never_chooses_what_is_no_number():
 
 def quick(name: str, tmp_path) -> dict:
     """The record of an experiment's quick variant."""
-    assert main(["reproduce", name, "--quick", "--out", str(tmp_path)]) == 0
+    assert main(["reproduce", name, "--size", "quick", "--out", str(tmp_path)]) == 0
     assert (tmp_path / f"{name}.png").stat().st_size > 10_000
     assert (tmp_path / f"{name}.svg").stat().st_size > 10_000
     return json.loads((tmp_path / "result.json").read_text())

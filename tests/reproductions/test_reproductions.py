@@ -69,11 +69,11 @@ def test_what_an_experiment_leaves_behind(tmp_path, monkeypatch):
     made = Experiment("variance", "a fake", "nobody", 1, fake)
     monkeypatch.setattr(catalog, "load", lambda name: made)
     monkeypatch.chdir(tmp_path)
-    folder = reproduce("variance", quick=True, command="pes-rl reproduce variance --quick")
+    folder = reproduce("variance", size="quick", command="pes-rl reproduce variance --size quick")
     assert str(folder) == "runs/reproductions/variance-quick"
     assert {f.name for f in folder.iterdir()} == FILES | {"picture.png", "picture.svg"}
     record = json.loads((folder / "result.json").read_text())
-    assert record["quick"] is True and record["command"].endswith("--quick")
+    assert record["size"] == "quick" and record["command"].endswith("--size quick")
     assert record["settings"] == {"sizes": [0, 1, 2], "array": [0.0, 1.0]}
     assert record["results"] == {"mean": 1.5, "gap": None, "nested": {"1": [[1, 2]]}}
     assert [c["holds"] for c in record["claims"]] == [True, False]
@@ -83,7 +83,7 @@ def test_what_an_experiment_leaves_behind(tmp_path, monkeypatch):
     assert lines[2] == r"| a \| b grows | somebody 2020 | it does | yes |"
     assert lines[3].endswith("| **no** |")
     before = (folder / "picture.svg").read_bytes()
-    reproduce("variance", quick=True)
+    reproduce("variance", size="quick")
     assert (folder / "picture.svg").read_bytes() == before
 
 
@@ -124,7 +124,7 @@ def quick(tmp_path_factory):
     def run(name: str) -> dict:
         if name not in records:
             out = tmp_path_factory.mktemp(name)
-            assert main(["reproduce", name, "--quick", "--out", str(out)]) == 0
+            assert main(["reproduce", name, "--size", "quick", "--out", str(out)]) == 0
             records[name] = json.loads((out / "result.json").read_text())
             for figure in records[name]["figures"]:
                 assert (out / f"{figure}.png").stat().st_size > 10_000

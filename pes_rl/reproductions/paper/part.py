@@ -1,0 +1,125 @@
+"""A part of an experiment: one method on one objective, all its seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pes_rl.estimators.core import Placement
+
+Row = dict[str, Any]
+"""What is recorded of some seeds at one update: ``update``, ``seeds``, and a list over the seeds of
+everything else."""
+
+
+class Spread(NamedTuple):
+    """How pairs are spread: sums over them, and how many are unrolled at a time, all if None."""
+
+    placement: Placement
+    chunk: int | None
+
+
+class Program(NamedTuple):
+    """A computation of one seed; whoever runs it puts seeds side by side.
+
+    Attributes:
+      data: tree of arrays that every update reads. They are arguments of what is compiled, lie on
+        every device, and are not saved.
+      init: ``(data, key) -> state``, a tree of arrays.
+      update: ``(data, state) -> (state, sums)``; the sums, scalars by name, are added up from row
+        to row.
+      look: ``(data, state) -> (state, seen)`` at every row; ``seen``, small arrays by name, is
+        recorded.
+      layout: True for the branches of the state whose leading axis is that of the pairs.
+    """
+
+    data: Any
+    init: Callable[[Any, Any], Any]
+    update: Callable[[Any, Any], tuple[Any, dict[str, Any]]]
+    look: Callable[[Any, Any], tuple[Any, dict[str, Any]]]
+    layout: Any
+
+
+def _nothing(rows: list[Row]) -> dict[str, Any]:
+    del rows
+    return {}
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is computed, and what it costs.
+
+    Attributes:
+      name: as typed.
+      updates: of every seed.
+      seeds: numbers.
+      pairs: what is spread over devices: antithetic pairs, or the points of a random search.
+      steps: inner steps of an update of one seed, those of all particles.
+      flops: floating-point operations of an inner step, about.
+      make: loads the data, builds the program.
+      judge: ``(rows) -> numbers``, once the part is complete.
+      settings: what the numbers depend on; a part that was begun with others is not continued.
+      records: rows, at most.
+    """
+
+    name: str
+    updates: int
+    seeds: tuple[int, ...]
+    pairs: int
+    steps: int
+    flops: float
+    make: Callable[[Spread], Program]
+    judge: Callable[[list[Row]], dict[str, Any]] = _nothing
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    records: int = 100
+
+    @property
+    def every(self) -> int:
+        """Updates from row to row."""
+        return max(1, self.updates // self.records)
+
+    @property
+    def total_steps(self) -> int:
+        """Inner steps of all seeds."""
+        return self.updates * self.steps * len(self.seeds)
+
+
+class Outcome(NamedTuple):
+    """What there is of a part, complete or not.
+
+    Attributes:
+      part: what was to be computed.
+      rows: so far; those of seeds that run one after the other follow each other.
+      result: what `Part.judge` found, None while the part is not complete.
+    """
+
+    part: Part
+    rows: list[Row]
+    result: dict[str, Any] | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether all updates of all seeds have been made and judged."""
+        return self.result is not None
+
+    @property
+    def updates(self) -> np.ndarray:
+        """Updates made at the moments that all seeds of `column` have reached, int [R]."""
+        return column(self.rows, "update")[0].astype(int)
+
+    def column(self, name: str) -> np.ndarray:
+        """One of the recorded quantities, [S, R, ...]."""
+        return column(self.rows, name)
+
+
+def column(rows: list[Row], name: str) -> np.ndarray:
+    """A quantity over the rows, [S, R, ...]: of S seeds at the R moments that all have reached."""
+    series: dict[int, list[Any]] = {}
+    for row in rows:
+        for i, seed in enumerate(row["seeds"]):
+            series.setdefault(seed, []).append(row[name] if name == "update" else row[name][i])
+    moments = min(map(len, series.values()), default=0)
+    return np.array([values[:moments] for values in series.values()], float)

@@ -1,0 +1,189 @@
+"""Running a part in its folder: it can be stopped at any update, and goes on bit for bit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pes_rl.console import duration
+from pes_rl.errors import UserError
+from pes_rl.reproductions.paper import cost
+from pes_rl.reproductions.paper.engine import Engine, spread_over
+from pes_rl.reproductions.paper.part import Outcome, Part, Row
+from pes_rl.reproductions.paper.progress import Progress
+from pes_rl.storage.checkpoint import (
+    Checkpoint,
+    flatten,
+    has_checkpoint,
+    load_latest,
+    save_checkpoint,
+    unflatten,
+)
+from pes_rl.storage.files import plain, read_json, write_text_atomic
+from pes_rl.storage.run_folder import CHECKPOINTS, lock_run
+from pes_rl.training import memory
+
+CURVE, RESULT, COST = "curve.jsonl", "result.json", "cost.json"
+_CALL_S, _SAVE_S = 5.0, 600.0  # about how long a call may be, and how old a checkpoint
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked of a run.
+
+    Attributes:
+      stop: receives the number of a signal that asks to stop.
+      note: says one line.
+      num_updates: stop once so many updates of every seed have been made; None for all.
+      chunk: pairs unrolled at a time; None for all.
+    """
+
+    stop: Sequence[int]
+    note: Callable[[str], None]
+    num_updates: int | None = None
+    chunk: int | None = None
+
+
+def outcome(part: Part, folder: Path) -> Outcome:
+    """What is on disk of a part."""
+    return Outcome(part, _rows(folder), read_json(folder / RESULT))
+
+
+def run_part(part: Part, folder: Path, ask: Ask) -> Outcome:
+    """Go on with a part until it is complete, ``num_updates`` are made, or it is asked to stop."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock_run(folder):
+        found = outcome(part, folder)
+        if found.complete:
+            ask.note(f"{part.name}: complete")
+            return found
+        before = load_latest(folder) if has_checkpoint(folder) else None
+        _check(part, before, folder)
+        _Run(part, folder, ask, before).go()
+        if ask.stop or (ask.num_updates or part.updates) < part.updates:
+            return outcome(part, folder)
+        judged = plain(part.judge(_rows(folder)))
+        write_text_atomic(folder / RESULT, json.dumps(judged, indent=1) + "\n")
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+        return outcome(part, folder)
+
+
+def _check(part: Part, before: Checkpoint | None, folder: Path) -> None:
+    if before and before.meta["settings"] != plain(part.settings):
+        raise UserError(f"{folder} was begun with other settings; name another --out")
+
+
+class _Run:
+    """A part under way. Seeds that do not fit side by side follow each other."""
+
+    def __init__(self, part: Part, folder: Path, ask: Ask, before: Checkpoint | None) -> None:
+        self.part, self.folder, self.ask, self.before = part, folder, ask, before
+        meta = before.meta if before else {}
+        self.last = min(ask.num_updates or part.updates, part.updates)
+        mesh, spread = spread_over(part, ask.chunk)
+        self.program = part.make(spread)
+        self.together = meta.get("together") or len(part.seeds)
+        self.first, self.updates = meta.get("first", 0), meta.get("updates", 0)
+        self.rows = _rows(folder)[: meta.get("rows", 0)]
+        self.mesh, self.seconds = mesh, 0.0
+        self.engine = self._fitting()
+
+    def _compiled(self) -> Engine:
+        return Engine(self.program, self.part.seeds[self.first :][: self.together], self.mesh)
+
+    def _fitting(self) -> Engine:
+        """An engine for all seeds side by side, or for one where memory will not do."""
+        start, device = time.perf_counter(), self.mesh.devices.flat[0]
+        engine, free = self._compiled(), cost.room(device)
+        if free and cost.needed(engine) > free and self.together > 1 and not self.before:
+            self.together = 1
+            engine = self._compiled()
+        if free and cost.needed(engine) > free:
+            raise cost.refuse(self.part, engine, self.ask.chunk)
+        self.memory = cost.predicted(engine)
+        self.ask.note(
+            f"{self.part.name}: {self.mesh.size} x {device.device_kind}, {self.together} seed(s) "
+            f"side by side, compiled in {time.perf_counter() - start:.0f} s, predicted peak "
+            f"{memory.text(self.memory)}"
+        )
+        return engine
+
+    def go(self) -> None:
+        """Go through all seeds, or as far as is asked."""
+        total = self.last * len(self.part.seeds)
+        with Progress(self.part.name, total) as self.bar:
+            while self.first < len(self.part.seeds) and not self.ask.stop:
+                self._group()
+                if self.updates < self.last or self.last < self.part.updates:
+                    break
+                self.first, self.updates, self.before = self.first + self.together, 0, None
+                if self.first < len(self.part.seeds):
+                    self.engine = self._compiled()
+
+    def _group(self) -> None:
+        """Train the present seeds."""
+        part = self.part
+        if self.before:
+            state = self.engine.place(unflatten(self.engine.template, self.before.arrays))
+        else:
+            state = self.engine.begin()
+        done, saved_at, count = self.updates, time.monotonic(), 1
+        while self.updates < self.last and not self.ask.stop:
+            left = min(self.last - self.updates, part.every - self.updates % part.every)
+            start, now = time.perf_counter(), min(left, count)
+            state = self.engine.advance(state, now)
+            each = (time.perf_counter() - start) / now
+            self._measured(each, self.updates == done)
+            self.updates, count = self.updates + now, max(1, int(_CALL_S / each))
+            if self.updates % part.every == 0 or self.updates == part.updates:
+                state, seen = self.engine.look(state)
+                seeds = part.seeds[self.first :][: self.together]
+                self.rows.append({"update": self.updates, "seeds": list(seeds), **seen})
+            if time.monotonic() - saved_at > _SAVE_S:
+                self._save(state)
+                saved_at = time.monotonic()
+            # Updates of all seeds, those that have run before too.
+            self.bar.update(self.first * self.last + self.together * self.updates, self.seconds)
+        self._save(state)
+
+    def _measured(self, each: float, first: bool) -> None:
+        """Note what an update takes, and after the first one what all will."""
+        self.seconds = each / self.together
+        if first:
+            groups = (len(self.part.seeds) - self.first) / self.together
+            whole = each * (self.part.updates * groups - self.updates)
+            self.bar.note(
+                f"{self.part.name}: {each:.3g} s an update, {duration(whole)} for all "
+                f"{self.part.updates} updates that are left of {len(self.part.seeds)} seeds"
+            )
+
+    def _save(self, state: Any) -> None:
+        """Write rows, costs and a checkpoint."""
+        text = "".join(json.dumps(row) + "\n" for row in self.rows)
+        write_text_atomic(self.folder / CURVE, text)
+        meta = {
+            "settings": plain(self.part.settings),
+            "together": self.together,
+            "first": self.first,
+            "updates": self.updates,
+            "rows": len(self.rows),
+        }
+        done = self.first * self.part.updates + self.updates
+        save_checkpoint(self.folder, done, flatten(state), meta, keep=1)
+        spent = {
+            "device": f"{self.mesh.size} x {self.mesh.devices.flat[0].device_kind}",
+            "seconds_per_update_and_seed": self.seconds,
+            "memory_predicted": self.memory,
+            "memory_peak": cost.status("VmHWM"),
+        }
+        write_text_atomic(self.folder / COST, json.dumps(spent, indent=1) + "\n")
+
+
+def _rows(folder: Path) -> list[Row]:
+    path = folder / CURVE
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

@@ -18,7 +18,10 @@ _SOURCES: dict[str, dict[str, str]] = {
     "HalfCheetah": {_OTHERS: _TUNED, "gpes": "tuned for es-single"},
     "Hopper": {_OTHERS: _TUNED, "gpes": "tuned for es-single"},
     "Humanoid": {_OTHERS: _ARS},
-    "HumanoidStandup": {_OTHERS: "from ARS on Humanoid, untuned here", "pes": "set by hand on a seed"},
+    "HumanoidStandup": {
+        _OTHERS: "from ARS on Humanoid, untuned here",
+        "pes": "set by hand on a seed",
+    },
     "InvertedDoublePendulum": {_OTHERS: _UNTUNED, "es-single": _TUNED},
     "InvertedPendulum": {_OTHERS: "set by hand on two seeds"},
     "Pusher": {_OTHERS: _UNTUNED, "es-single": "set by hand on two seeds"},

@@ -8,6 +8,10 @@ import os
 from collections.abc import Iterator
 
 _ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
+_PATIENCE = (
+    "--xla_cpu_collective_call_warn_stuck_timeout_seconds=86400 "
+    "--xla_cpu_collective_call_terminate_timeout_seconds=86400"
+)
 
 
 def one_xla_thread() -> None:
@@ -15,6 +19,16 @@ def one_xla_thread() -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_cpu_multi_thread_eigen" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {_ONE_THREAD}".strip()
+
+
+def patient_collectives() -> None:
+    """Devices of a CPU wait for each other as long as it takes, from JAX's first computation on.
+
+    XLA ends the process where one is 40 s late, as it is when segments take minutes on busy cores.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_cpu_collective_call" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {_PATIENCE}".strip()
 
 
 @contextlib.contextmanager

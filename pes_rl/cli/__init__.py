@@ -16,7 +16,7 @@ from typing import Any, NoReturn, Protocol
 
 import pes_rl
 from pes_rl import console
-from pes_rl.cli import compare, envs, evaluate, render, reproduce, train
+from pes_rl.cli import compare, data, envs, evaluate, render, reproduce, train
 from pes_rl.cli.completion import Completion
 from pes_rl.errors import UserError, suggest
 
@@ -40,6 +40,7 @@ COMMANDS: dict[str, Command] = {
     "render": render,
     "envs": envs,
     "reproduce": reproduce,
+    "data": data,
     "completion": Completion(lambda: _parsers()[1]),
 }
 

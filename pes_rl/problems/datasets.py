@@ -1,7 +1,7 @@
 """Image data: scikit-learn's digits, and readers of local MNIST, Fashion-MNIST and CIFAR-10 files.
 
-Nothing is downloaded. Local files are looked for in the folder that the environment variable
-``PES_RL_DATA`` names (``data`` without it):
+Nothing is downloaded here (``pes-rl data`` is for that). Local files are looked for in the folder
+that the environment variable ``PES_RL_DATA`` names (``data`` without it):
 
     mnist/            train-images-idx3-ubyte  train-labels-idx1-ubyte  and the two of t10k
     fashion-mnist/    the same four names

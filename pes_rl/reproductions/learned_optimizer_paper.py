@@ -8,25 +8,23 @@ those of Li et al. (2023), who train such optimisers with the same estimators on
 
 from __future__ import annotations
 
-import itertools
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
-from pes_rl.problems.learned_optimizer import Classifier, LearnedOptimizer, Training, train_step
+from pes_rl.problems.learned_optimizer import LearnedOptimizer
 from pes_rl.problems.per_weight_mlp import PerWeightMLP
-from pes_rl.reproductions.classic_optimizers import CEILING, CLASSICS, REPORTED, scorer
+from pes_rl.reproductions.classic_optimizers import CLASSICS, REPORTED, scorer
+from pes_rl.reproductions.classic_parts import BATCH, RUNS, Data, classifier, tuning, weights
 from pes_rl.reproductions.experiment import Paper, Report
 from pes_rl.reproductions.figures import curve, panels
-from pes_rl.reproductions.paper import Outcome, Part, Program, Spread, images, population
+from pes_rl.reproductions.paper import Outcome, Part, images, population
 from pes_rl.styles import STYLES
 
 NET = PerWeightMLP()
-HOME, BATCH, SEEDS = (128, 128), 128, (0, 1, 2)
+HOME, SEEDS = (128, 128), (0, 1, 2)
 PAIRS, STD, BUDGET = 8, 0.01, 200_000  # budget: inner steps of one particle
 ONLINE = ("truncated-es", "pes", "es-single")
 RATES = {"truncated-es": 1e-3, "pes": 3e-4, "es-single": 3e-4, "es": 3e-2}
@@ -39,14 +37,6 @@ PLACES: dict[str, tuple[str, tuple[int, ...]]] = {
     "deep": ("fashion-mnist", (128, 128, 128, 128)),
     "mnist": ("mnist", HOME),
 }
-RUNS, GRID, STRIDE = 4, 7, 50  # classifiers per optimiser; rates of a grid; steps of an update
-
-
-class Data(NamedTuple):
-    """Images [n, pixels] and labels [n] to train on."""
-
-    images: Any
-    labels: Any
 
 
 def load(name: str) -> Data:
@@ -54,20 +44,13 @@ def load(name: str) -> Data:
     return Data(*images(name).train)
 
 
-def classifier(hidden: tuple[int, ...], data: Data) -> Classifier:
-    """A network that learns to tell these images apart."""
-    return Classifier(data.images, data.labels, hidden, BATCH)
+def _load(name: str) -> Data:
+    return load(name)  # by its name here, whatever stands for it
 
 
 def problem(data: Data) -> LearnedOptimizer:
     """What meta-training unrolls."""
     return LearnedOptimizer(classifier(HOME, data), NET)
-
-
-def weights(hidden: tuple[int, ...], pixels: int = 784) -> int:
-    """How many a classifier has."""
-    sizes = (pixels, *hidden, 10)
-    return sum((n + 1) * m for n, m in itertools.pairwise(sizes))
 
 
 def flops(pixels: int = 784) -> float:
@@ -105,7 +88,7 @@ def meta_training(name: str, style: str, T: int, K: int) -> Part:
         flops=flops(3072 if name == "cifar-10" else 784),
         make=population(
             problem,
-            lambda: load(name),
+            partial(_load, name),
             NET.initial_theta,
             optax.adam(RATES[style]),
             style=style,
@@ -120,103 +103,6 @@ def meta_training(name: str, style: str, T: int, K: int) -> Part:
     )
 
 
-class Trainings(NamedTuple):
-    """Classifiers by optimiser, leaves [rates, 2 runs, ...], and what they lost since the last row.
-
-    Attributes:
-      training: a `Training` by the optimiser's name.
-      lost: [rates, 2 runs] by name, sums over the steps.
-      t: int32, steps made.
-      since: int32, of these since the last row.
-    """
-
-    training: dict[str, Training]
-    lost: dict[str, Any]
-    t: Any
-    since: Any
-
-
-def tuning(place: str, T: int) -> Part:
-    """Adam and stochastic gradient descent with every rate of a grid, on one network."""
-    name, hidden = PLACES[place]
-    grids = {n: np.geomspace(c.low, c.high, GRID).astype(np.float32) for n, c in CLASSICS.items()}
-
-    def make(spread: Spread) -> Program:
-        del spread  # these are few
-
-        def start(data: Data, key: Any) -> Trainings:
-            task, keys = classifier(hidden, data), jax.random.split(key, 2 * RUNS)
-
-            def one(rate: Any, key: Any, own: str) -> Training:
-                made = task.initial_weights(key)
-                return Training(made, CLASSICS[own].make(rate, T).init(made))
-
-            training = {n: _grid(partial(one, own=n), rates, keys) for n, rates in grids.items()}
-            nothing = {n: jnp.zeros((GRID, 2 * RUNS)) for n in grids}
-            return Trainings(training, nothing, jnp.int32(0), jnp.int32(0))
-
-        def update(data: Data, state: Trainings):
-            task = classifier(hidden, data)
-            keys = jax.random.split(jax.random.key(REPORTED), 2 * RUNS)
-
-            def step(state: Trainings, _: Any) -> tuple[Trainings, None]:
-                training, lost = dict(state.training), dict(state.lost)
-
-                def one(rate: Any, key: Any, now: Training, own: str):
-                    optimizer = CLASSICS[own].make(rate, T)
-                    return train_step(task, optimizer, jax.random.fold_in(key, state.t), now)
-
-                for n, rates in grids.items():
-                    training[n], loss = _grid(partial(one, own=n), rates, keys, training[n])
-                    lost[n] = lost[n] + jnp.where(loss < CEILING, loss, CEILING)
-                return Trainings(training, lost, state.t + 1, state.since + 1), None
-
-            state, _ = jax.lax.scan(step, state, length=STRIDE)
-            return state, {"steps": jnp.int32(STRIDE * len(grids) * GRID * 2 * RUNS)}
-
-        def look(data: Data, state: Trainings):
-            del data
-            seen = {n: lost / jnp.maximum(state.since, 1) for n, lost in state.lost.items()}
-            zero = jax.tree.map(jnp.zeros_like, state.lost)
-            return state._replace(lost=zero, since=jnp.zeros_like(state.since)), seen
-
-        return Program(load(name), start, update, look, False)
-
-    return Part(
-        name=f"tuned-{place}-T{T}",
-        updates=T // STRIDE,
-        seeds=(0,),
-        pairs=1,
-        steps=STRIDE * len(grids) * GRID * 2 * RUNS,
-        flops=6.0 * weights(hidden) * BATCH,
-        make=make,
-        judge=partial(best, grids=grids),
-        settings={"hidden": hidden, "data": name, "batch": BATCH, "rates": GRID},
-    )
-
-
-def _grid(f: Any, rates: Any, keys: Any, *state: Any) -> Any:
-    """``f(rate, key, state)`` over rates and keys, leaves [rates, keys, ...]."""
-    over_keys = jax.vmap(f, (None, 0, *(0 for _ in state)))
-    return jax.vmap(over_keys, (0, None, *(0 for _ in state)))(jnp.asarray(rates), keys, *state)
-
-
-def best(rows: list[dict[str, Any]], grids: dict[str, Any]) -> dict[str, Any]:
-    """Of every optimiser, the reported runs at the rate where the other runs end lowest."""
-    found = {}
-    for name, rates in grids.items():
-        curves = np.array([row[name][0] for row in rows])  # [rows, rates, 2 runs]
-        i = int(curves[-1, :, :RUNS].mean(axis=1).argmin())
-        curve = curves[:, i, RUNS:].mean(axis=1)
-        found[name] = {
-            "rate": float(rates[i]),
-            "mean": float(curve.mean()),
-            "final": float(curve[-1]),
-            "curve": curve.tolist(),
-        }
-    return found
-
-
 def parts() -> tuple[Part, ...]:
     """Meta-trainings on Fashion-MNIST and on CIFAR-10, and what they are held against."""
     meta = [
@@ -227,7 +113,10 @@ def parts() -> tuple[Part, ...]:
     ]
     meta += [meta_training("fashion-mnist", "es", T, T) for T in TIMES]
     meta += [meta_training("cifar-10", style, 1000, 4) for style in ("truncated-es", "pes")]
-    tuned = [tuning("home", 1000), *(tuning(place, 5000) for place in PLACES)]
+    places = [("home", 1000), *((place, 5000) for place in PLACES)]
+    tuned = [
+        tuning(place, PLACES[place][1], partial(_load, PLACES[place][0]), T) for place, T in places
+    ]
     return (*meta, *tuned)
 
 

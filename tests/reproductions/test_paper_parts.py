@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pes_rl.estimators.core import ALL_HERE
-from pes_rl.reproductions import learned_optimizer_paper, recurrent_paper
+from pes_rl.reproductions import classic_parts, learned_optimizer_paper, recurrent_paper
 from pes_rl.reproductions.paper import Spread
 
 PARTS = {
@@ -22,7 +22,7 @@ PARTS = {
     "name", ["pes-K4-T5000", "tuned-wide-T5000", "copy es-single", "text truncated-bptt"]
 )
 def test_a_part_keeps_its_state_s_shapes_and_says_where_pairs_are(name, monkeypatch):
-    images = learned_optimizer_paper.Data(jnp.zeros((20, 784)), jnp.zeros(20, jnp.int32))
+    images = classic_parts.Data(jnp.zeros((20, 784)), jnp.zeros(20, jnp.int32))
     ids = jnp.zeros(2000, jnp.int32)
     monkeypatch.setattr(learned_optimizer_paper, "load", lambda name: images)
     monkeypatch.setattr(recurrent_paper, "load_text", lambda: recurrent_paper.Text(ids, ids))
@@ -50,8 +50,8 @@ def test_equal_inner_steps_for_all_online_methods():
 
 
 def test_a_tuned_optimiser_is_chosen_on_other_runs_than_it_is_reported_on():
-    runs = learned_optimizer_paper.RUNS
+    runs = classic_parts.RUNS
     last = np.array([[3.0] * runs + [0.0] * runs, [1.0] * runs + [5.0] * runs])
     rows = [{"update": u, "sgd": [value]} for u, value in ((1, 2 * last), (2, last))]
-    found = learned_optimizer_paper.best(rows, {"sgd": np.array([0.1, 0.2])})["sgd"]
+    found = classic_parts.best(rows, {"sgd": np.array([0.1, 0.2])})["sgd"]
     assert found == {"rate": 0.2, "mean": 7.5, "final": 5.0, "curve": [10.0, 5.0]}

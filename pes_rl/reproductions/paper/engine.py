@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
 from pes_rl.reproductions.paper.part import Part, Program, Spread
-from pes_rl.runtime import one_xla_thread
+from pes_rl.runtime import one_xla_thread, patient_collectives
 from pes_rl.training import memory
 from pes_rl.training.placement import (
     AXIS,
@@ -31,6 +31,7 @@ State = tuple[Any, dict[str, Any]]
 def spread_over(part: Part, chunk: int | None) -> tuple[Mesh, Spread]:
     """All devices that the pairs spread evenly over, and at most ``chunk`` pairs at a time."""
     one_xla_thread()  # for each device, of which a CPU is as many as it has cores
+    patient_collectives()
     mesh = local_mesh(part.pairs, os.cpu_count() or 1)
     if part.pairs % mesh.size:
         mesh = make_mesh([mesh.devices.flat[0]])

@@ -17,7 +17,6 @@ from pes_rl.reproductions.paper.engine import Engine, spread_over
 from pes_rl.reproductions.paper.part import Outcome, Part, Row
 from pes_rl.reproductions.paper.progress import Progress
 from pes_rl.storage.checkpoint import (
-    Checkpoint,
     flatten,
     has_checkpoint,
     load_latest,
@@ -62,9 +61,7 @@ def run_part(part: Part, folder: Path, ask: Ask) -> Outcome:
         if found.complete:
             ask.note(f"{part.name}: complete")
             return found
-        before = load_latest(folder) if has_checkpoint(folder) else None
-        _check(part, before, folder)
-        _Run(part, folder, ask, before).go()
+        _Run(part, folder, ask).go()
         if ask.stop or (ask.num_updates or part.updates) < part.updates:
             return outcome(part, folder)
         judged = plain(part.judge(_rows(folder)))
@@ -73,17 +70,15 @@ def run_part(part: Part, folder: Path, ask: Ask) -> Outcome:
         return outcome(part, folder)
 
 
-def _check(part: Part, before: Checkpoint | None, folder: Path) -> None:
-    if before and before.meta["settings"] != plain(part.settings):
-        raise UserError(f"{folder} was begun with other settings; name another --out")
-
-
 class _Run:
     """A part under way. Seeds that do not fit side by side follow each other."""
 
-    def __init__(self, part: Part, folder: Path, ask: Ask, before: Checkpoint | None) -> None:
-        self.part, self.folder, self.ask, self.before = part, folder, ask, before
-        meta = before.meta if before else {}
+    def __init__(self, part: Part, folder: Path, ask: Ask) -> None:
+        self.part, self.folder, self.ask = part, folder, ask
+        self.before = load_latest(folder) if has_checkpoint(folder) else None
+        meta = self.before.meta if self.before else {}
+        if self.before and meta["settings"] != plain(part.settings):
+            raise UserError(f"{folder} was begun with other settings; name another --out")
         self.last = min(ask.num_updates or part.updates, part.updates)
         mesh, spread = spread_over(part, ask.chunk)
         self.program = part.make(spread)
@@ -121,7 +116,7 @@ class _Run:
                 self._group()
                 if self.updates < self.last or self.last < self.part.updates:
                     break
-                self.first, self.updates, self.before = self.first + self.together, 0, None
+                self.first, self.updates = self.first + self.together, 0
                 if self.first < len(self.part.seeds):
                     self.engine = self._compiled()
 
@@ -130,6 +125,7 @@ class _Run:
         part = self.part
         if self.before:
             state = self.engine.place(unflatten(self.engine.template, self.before.arrays))
+            self.before = None  # as large as the state
         else:
             state = self.engine.begin()
         done, saved_at, count = self.updates, time.monotonic(), 1

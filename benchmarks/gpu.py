@@ -7,6 +7,8 @@ process of its own, so that peaks of memory are its own and a failure is one lin
 at once, and make their first update then (Warp compiles its kernels in it); they are timed one
 after the other. What does not fit into the time is left out and said to be. ``--quick`` shows on a
 CPU that all of it runs.
+
+``--part NAME`` is one row of the table of six tasks instead, see `benchmarks.gpu_tasks`.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+
+from benchmarks import gpu_tasks
 
 ENGINES: dict[str, dict[str, Any]] = {
     "brax spring": {"env": "brax/halfcheetah", "backend": "spring"},
@@ -133,7 +137,8 @@ def child(job: dict[str, Any]) -> None:
     from pes_rl.runtime import one_xla_thread
 
     one_xla_thread()
-    print(json.dumps(globals()[job.pop("do")](**job)), flush=True)
+    does = {"speed": speed, "climb": climb, "ours": gpu_tasks.ours, "ppo": gpu_tasks.ppo}
+    print(json.dumps(does[job.pop("do")](**job)), flush=True)
 
 
 class Child:
@@ -184,6 +189,23 @@ class Child:
         self._process.wait()
         self._late.cancel()
         self._errors.unlink()
+
+
+def part(name: str, out: Path, seed: int, seconds: float, dry: bool) -> None:
+    """One part in a process of its own, which keeps its row on disk; here only why it failed."""
+    task, method = name.removesuffix("-ppo"), "ppo" if name.endswith("-ppo") else "ours"
+    deadline = time.perf_counter() + seconds
+    train = max(seconds - gpu_tasks.RESERVE, seconds / 2)
+    job = {"do": method, "out": str(out), "task": task, "seed": seed, "seconds": train, "dry": dry}
+    process = Child(job, deadline)
+    found = process.line()
+    process.end()
+    if found is None:
+        path = out / "tasks" / f"{name}-{seed}.json"
+        row = json.loads(path.read_text()) if path.exists() else None
+        row = row or {"part": name, "seed": seed, "evaluations": []}
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({**row, "problem": process.problem}) + "\n")
 
 
 def report(result: dict[str, Any]) -> str:
@@ -238,6 +260,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--climb", choices=[*ENGINES, "none"], default="mjx warp")
     parser.add_argument("--quick", action="store_true", help="toy sizes, for a CPU")
     parser.add_argument("--job", help=argparse.SUPPRESS)
+    parser.add_argument("--part", choices=gpu_tasks.PARTS, help="one task to its threshold")
+    parser.add_argument("--seed", type=int, default=0, help="of the part")
+    parser.add_argument("--seconds", type=float, default=220, help="for the part")
+    parser.add_argument("--dry-run", action="store_true", help="tiny parts (all of them), on a CPU")
     options = parser.parse_args(argv)
     if options.job:
         child(json.loads(options.job))
@@ -245,6 +271,13 @@ def main(argv: list[str] | None = None) -> None:
     if options.out is None:
         parser.error("--out is needed")
     options.out.mkdir(parents=True, exist_ok=True)
+    if options.part or options.dry_run:
+        for name in (options.part,) if options.part else gpu_tasks.PARTS:
+            part(name, options.out, options.seed, options.seconds, options.dry_run)
+        text = gpu_tasks.table(options.out)
+        (options.out / "tasks.md").write_text(text)
+        print(text, end="")
+        return
     (options.out / "gpu.json").write_text(json.dumps(measure(options), indent=1) + "\n")
     text = report(json.loads((options.out / "gpu.json").read_text()))
     (options.out / "gpu.md").write_text(text)

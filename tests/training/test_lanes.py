@@ -43,7 +43,8 @@ def test_training_does_not_see_them():
 def test_nor_where_it_is_unrolled_in_chunks():
     together, chunks = start(3), start(3, chunk=2)
     for _ in range(8):
-        together.advance(), chunks.advance()
+        together.advance()
+        chunks.advance()
     want, got = flatten(together.state()), flatten(chunks.state())
     for name, value in want.items():  # another program, which rounds otherwise
         np.testing.assert_allclose(value, got[name], rtol=1e-4, atol=1e-6, err_msg=name)

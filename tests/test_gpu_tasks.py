@@ -1,0 +1,54 @@
+"""The table of parts on a GPU, whatever of them has come to an end, and Brax's view of a task."""
+
+from __future__ import annotations
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import gpu_tasks
+from pes_rl.config import build_config
+from pes_rl.policies.action import ActionSpec
+from tests.tools.toy_environment import point_mass
+
+
+def test_the_table_has_a_line_for_every_part_that_was_begun(tmp_path):
+    done = gpu_tasks.Record(str(tmp_path), "Ant", 1, {})
+    done.began()
+    done.scored(2000, 3100.0, reached=False)
+    done.row["seconds_to_threshold"], done.row["first_update_seconds"] = 90.0, 60.5
+    done.scored(4000, 3600.0, reached=True)
+    done.save(updates=40, **{"return": 3580.4, "interval": [3500.0, 3660.0]})
+    cut = gpu_tasks.Record(str(tmp_path), "Ant-ppo", 0, {})
+    cut.scored(1000, -5.0, reached=False)
+    never = {"part": "Hopper", "seed": 0, "evaluations": [], "problem": "no time left"}
+    (tmp_path / "tasks" / "Hopper-0.json").write_text(json.dumps(never))
+    *_, hopper, ant, ppo = gpu_tasks.table(tmp_path).splitlines()
+    assert hopper.startswith("| Hopper | 0 | no time left |")
+    assert ant == "| Ant | 1 | 90.0 | 29.5 | 4,000 | 40 | 3600 | 3580 (3500 to 3660) |"
+    assert ppo.startswith("| Ant-ppo | 0 | not in ") and "1,000" in ppo and "not played" in ppo
+    assert {line.count("|") for line in (hopper, ant, ppo)} == {9}
+
+
+def test_every_part_has_settings_that_go_together():
+    build_config({"env": "HalfCheetah", **gpu_tasks.OURS})
+    build_config({"env": "InvertedPendulum", **gpu_tasks.TINY})
+    for task in gpu_tasks.TASKS:
+        assert build_config({"env": task}).environment.threshold is not None
+        batch, envs = gpu_tasks.PPO[task]["batch_size"], gpu_tasks.PPO[task]["num_envs"]
+        assert batch * gpu_tasks.PPO[task]["num_minibatches"] % envs == 0
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what Brax imports
+def test_brax_sees_the_task_with_its_actions_scaled():
+    pytest.importorskip("brax")
+    own = point_mass()._replace(action=ActionSpec("box", 1, (-0.4,), (0.4,)))
+    task = gpu_tasks.brax_environment(own)
+    state = task.reset(jax.random.PRNGKey(3))
+    after = task.step(state, jnp.array([5.0]))  # beyond what a policy may ask for
+    _, want = own.step(own.reset(jax.random.key(3))[0], jnp.array([0.4]))
+    np.testing.assert_allclose(after.obs, want.observation, rtol=1e-6)
+    assert float(after.reward) == pytest.approx(float(want.reward)) and float(after.done) == 0

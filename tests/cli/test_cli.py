@@ -122,7 +122,7 @@ def test_help_and_version(capsys):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("", "train, evaluate, compare, render, envs, reproduce, completion"),
+        ("", "train, evaluate, compare, render, envs, reproduce, data, completion"),
         ("trian", "did you mean 'train'?"),
         ("--verson", "COMMAND"),
         ("train", "--env"),

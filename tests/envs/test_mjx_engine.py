@@ -92,7 +92,7 @@ def test_mjx_steps_as_the_c_engine(name):
 
 
 def test_halfcheetah_in_production_precision():
-    """Float32: resets are the task's own, and three steps are the C engine's to 1e-4."""
+    """Float32: resets are the task's own, and three steps are the C engine's to 2e-4."""
     environment = make_jax_environment(resolve("HalfCheetah"), "mjx")
     keys = jax.random.split(jax.random.key(0), 64)
     state, observation = jax.jit(jax.vmap(environment.reset))(keys)
@@ -108,8 +108,8 @@ def test_halfcheetah_in_production_precision():
         state, out = step(state, action)
         assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state) == before
         theirs = simulator.step(rows, action)
-        assert difference(out.observation, theirs.observation) < 1e-4
-        assert difference(out.reward, theirs.reward) < 1e-4
+        assert difference(out.observation, theirs.observation) < 2e-4
+        assert difference(out.reward, theirs.reward) < 2e-4
         assert not out.terminated.any()
 
 

@@ -15,9 +15,9 @@ import pytest
 from pes_rl.cli import main
 from pes_rl.errors import UserError
 from pes_rl.problems.small_images import drawn_digits
-from pes_rl.reproductions import hyperparameters_paper, many_hyperparameters_paper
+from pes_rl.reproductions import hyperparameters, hyperparameters_paper, many_hyperparameters_paper
 from pes_rl.reproductions.paper import contest, cost, run
-from pes_rl.reproductions.paper.part import column
+from pes_rl.reproductions.paper.part import Part, column
 from pes_rl.reproductions.paper.run import Ask, run_part
 from pes_rl.storage.checkpoint import load_latest
 
@@ -184,9 +184,8 @@ def test_the_papers_networks():
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(hyperparameters_paper, "PAPER", None)
-    few = lambda: (part(), part("random-search"))  # noqa: E731
-    from pes_rl.reproductions import hyperparameters
+    def few() -> tuple[Part, ...]:
+        return part(), part("random-search")
 
     made = replace(
         hyperparameters.EXPERIMENT,

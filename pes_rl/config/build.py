@@ -153,8 +153,12 @@ def _select(blocks: Mapping[str, dict[str, Any]], estimator: str = "") -> dict[s
 
 
 def _fit(preset: dict[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """The preset, with values lowered that would contradict what the user chose."""
+    """The preset, without or with lower values of what would contradict what the user chose."""
     fitted = dict(preset)
+    retry = ("retry_after", "retry_below")  # off where one is, and not for a warm start
+    off = any(name in chosen and chosen[name] is None for name in retry)
+    if off or chosen.get("init_from") is not None:
+        fitted |= dict.fromkeys(fitted.keys() & retry)
     for name, bound in (("num_top_pairs", "num_pairs"), ("segment_length", "horizon")):
         if fitted.get(name) is not None and chosen.get(bound) is not None:
             fitted[name] = min(fitted[name], chosen[bound])

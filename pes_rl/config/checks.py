@@ -32,6 +32,11 @@ def validate(config: Config) -> None:
             f"retry_{given} {getattr(config, f'retry_{given}')} needs retry_{other}; "
             f"give --retry-{other}"
         )
+    if config.retry_after is not None and config.init_from is not None:
+        raise UserError(
+            f"retry_after {config.retry_after} would begin anew without init_from "
+            f"{config.init_from}; remove one of them"
+        )
     if config.num_top_pairs is not None and config.num_top_pairs > config.num_pairs:
         raise UserError(
             f"num_top_pairs {config.num_top_pairs} is more than num_pairs {config.num_pairs}; "

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pes_rl.config import build_config
 from pes_rl.config.checks import validate
 from pes_rl.errors import UserError
 from pes_rl.runs.run import resume, train_from_config
@@ -92,3 +93,14 @@ def test_a_start_has_its_time_and_is_kept_once_it_has_come_to_something():
 def test_one_without_the_other_is_refused(given, other):
     with pytest.raises(UserError, match=f"retry_{given} .* needs retry_{other}"):
         validate(replace(CONFIG, **{f"retry_{other}": None}))
+
+
+def test_a_warm_start_is_not_begun_anew():
+    assert build_config({"env": "Hopper"}).retry_after == 300_000
+    for off in ({"init_from": "runs/a"}, {"retry_after": "none"}, {"retry_below": "none"}):
+        config = build_config({"env": "Hopper", **off})
+        assert (config.retry_after, config.retry_below) == (None, None)
+    with pytest.raises(
+        UserError, match="retry_after 290 would begin anew without init_from runs/a"
+    ):
+        validate(replace(CONFIG, init_from="runs/a"))

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as Spec
+from jax.sharding import Mesh
 
 from pes_rl.baselines import BASELINES
 from pes_rl.config import Config
 from pes_rl.envs.jax_environment import JaxEnvironment, first_inputs
 from pes_rl.envs.make import make_jax_environment
 from pes_rl.errors import UserError
-from pes_rl.particles.device import DevicePopulation, PopulationState, make_population
-from pes_rl.particles.lanes import LaneState, Scores
+from pes_rl.particles.device import DevicePopulation, make_population
+from pes_rl.particles.lanes import Scores
 from pes_rl.particles.paired import DTYPES
 from pes_rl.particles.scoring import make_scorer
 from pes_rl.policies import make_policy
@@ -32,9 +31,15 @@ from pes_rl.training import memory
 from pes_rl.training.backend import refuse_fork
 from pes_rl.training.compilation import use_compilation_cache
 from pes_rl.training.credit import configured_spacing
-from pes_rl.training.lanes import Watch, lane_metrics, make_watch
+from pes_rl.training.device_program import (
+    DeviceState,
+    chunk_size,
+    make_advance,
+    shardings,
+    updates_per_advance,
+)
+from pes_rl.training.lanes import lane_metrics, make_watch
 from pes_rl.training.placement import (
-    AXIS,
     check_fit,
     complete,
     distribute,
@@ -46,26 +51,13 @@ from pes_rl.training.programs import num_inputs
 from pes_rl.training.protocol import Evaluation, TrainerState
 from pes_rl.training.update import (
     Row,
-    TrainState,
-    Update,
     affine,
     begun_anew,
-    layout,
     make_update,
     start_seed,
 )
 
-_MOST_UPDATES = 20
-
 _MUCH = 100e6  # bytes of memory that are worth a word
-
-
-class DeviceState(NamedTuple):
-    """All that the next update depends on, on devices."""
-
-    train: TrainState
-    population: PopulationState
-    lanes: LaneState | tuple[()]
 
 
 class DeviceTrainer:
@@ -145,7 +137,7 @@ class DeviceTrainer:
             return DeviceState(train, particles, self._watch.init(theta))
 
         shapes = jax.eval_shape(begin, theta)
-        self._shardings = complete(shapes, _shardings(self.mesh))
+        self._shardings = complete(shapes, shardings(self.mesh))
         self._summed = shapes.train.estimator.accumulator.size > 0
         with self._memory_errors():
             self._fresh = jax.jit(begin, out_shardings=self._shardings)
@@ -299,60 +291,3 @@ class DeviceTrainer:
 
     def close(self) -> None:
         """Nothing: what is on the devices goes with its last reference."""
-
-
-_Told = tuple[Row, Scores | tuple[()]]
-
-
-def make_advance(
-    update: Update, population: DevicePopulation, watch: Watch, mesh: Mesh, num_updates: int
-) -> Callable[[DeviceState], tuple[DeviceState, _Told]]:
-    """``(state) -> (state, (rows, scores))``: some updates; leaves are [num_updates, ...]."""
-
-    def one(state: DeviceState, _: None) -> tuple[DeviceState, _Told]:
-        plan, norm, train = update.ask(state.train)
-        lanes, beside = watch.begin(train, state.lanes)
-        rollout, particles, players = population.unroll(
-            train.key, train.theta, plan, state.population, norm, beside
-        )
-        scores, lanes = watch.finish(train, lanes, players)
-        train, row = update.tell(train, plan, rollout)
-        return DeviceState(train, particles, lanes), (row, scores)
-
-    def advance(state: DeviceState) -> tuple[DeviceState, _Told]:
-        # The default would be TF32 on some GPUs, which is too coarse for physics and policies.
-        with jax.default_matmul_precision("highest"):
-            return jax.lax.scan(one, state, length=num_updates)
-
-    if mesh.size == 1:
-        return advance
-    return jax.shard_map(
-        advance, mesh=mesh, in_specs=(_specs(),), out_specs=(_specs(), Spec()), check_vma=False
-    )
-
-
-def _specs() -> Any:
-    """How a `DeviceState` lies on a mesh; each leaf stands for a whole branch."""
-    pairs: Any = Spec(AXIS)
-    everywhere: Any = Spec()
-    return DeviceState(layout(), pairs, everywhere)
-
-
-def _shardings(mesh: Mesh) -> Any:
-    return jax.tree.map(
-        lambda spec: NamedSharding(mesh, spec), _specs(), is_leaf=lambda x: isinstance(x, Spec)
-    )
-
-
-def updates_per_advance(config: Config) -> int:
-    """Updates between two looks of the host: up to an evaluation's distance, and at most 20."""
-    segment = config.num_particles * config.unroll_length
-    return min(max(config.eval_every // segment, 1), _MOST_UPDATES)
-
-
-def chunk_size(config: Config, num_devices: int) -> int | None:
-    """Pairs unrolled at a time: the largest divisor of a device's share within what is asked."""
-    share = config.num_pairs // num_devices
-    if config.particle_chunk is None or config.particle_chunk >= share:
-        return None
-    return next(size for size in range(config.particle_chunk, 0, -1) if share % size == 0)

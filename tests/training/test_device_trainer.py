@@ -12,7 +12,8 @@ from pes_rl.particles.statistics import Count, Statistics
 from pes_rl.policies.normalizer import Normalizer
 from pes_rl.storage.checkpoint import flatten, unflatten
 from pes_rl.training.compilation import use_compilation_cache
-from pes_rl.training.device import DeviceTrainer, chunk_size, updates_per_advance
+from pes_rl.training.device import DeviceTrainer
+from pes_rl.training.device_program import chunk_size, updates_per_advance
 from tests.tools.reference import union
 from tests.tools.toy_environment import configure, point_mass
 

@@ -144,36 +144,40 @@ def make_population(
         )
         return Rollout(result, tally.first, tally.second, tally.waypoints), state, players
 
-    def unroll(
-        key: Array,
-        theta: Array,
-        plan: Perturbation,
-        state: PopulationState,
-        norm: Affine,
-        beside: Beside | None = None,
-    ) -> tuple[Rollout, PopulationState, Players | None]:
-        share = state.pair.size
-        if chunk is None or chunk >= share:
-            return segment(key, theta, plan, state, norm, beside)
-        parts = share // chunk, chunk
-        split = jax.tree.map(lambda x: x.reshape(*parts, *x.shape[1:]), (plan, state))
-        dealt = None if beside is None else shares(len(beside.players.gained), parts[0])
-
-        def one(part: Any) -> Any:
-            (plan, state), rows = part
-            own = beside
-            if beside is not None:
-                players = jax.tree.map(lambda x: x[rows], beside.players)
-                own = beside._replace(players=players)
-            return segment(key, theta, plan, state, norm, own)
-
-        *out, players = jax.lax.map(one, (split, None if dealt is None else dealt.rows))
-        rollout, state = jax.tree.map(lambda x: x.reshape(share, *x.shape[2:]), out)
-        if dealt is not None:
-            players = jax.tree.map(lambda x: x[dealt.part, dealt.place], players)
-        return rollout, state, players
-
+    unroll = partial(_in_turn, segment, chunk)
     return DevicePopulation(partial(_unbegun, environment, policy, num_pairs), unroll)
+
+
+def _in_turn(
+    segment: Callable[..., Any],
+    chunk: int | None,
+    key: Array,
+    theta: Array,
+    plan: Perturbation,
+    state: PopulationState,
+    norm: Affine,
+    beside: Beside | None = None,
+) -> tuple[Rollout, PopulationState, Players | None]:
+    """A ``segment`` of so many pairs at a time, one chunk after the other; of all if None."""
+    share = state.pair.size
+    if chunk is None or chunk >= share:
+        return segment(key, theta, plan, state, norm, beside)
+    parts = share // chunk, chunk
+    split = jax.tree.map(lambda x: x.reshape(*parts, *x.shape[1:]), (plan, state))
+    dealt = None if beside is None else shares(len(beside.players.gained), parts[0])
+
+    def one(part: Any) -> Any:
+        (plan, state), rows = part
+        own = beside
+        if beside is not None:
+            own = beside._replace(players=jax.tree.map(lambda x: x[rows], beside.players))
+        return segment(key, theta, plan, state, norm, own)
+
+    *out, players = jax.lax.map(one, (split, None if dealt is None else dealt.rows))
+    rollout, state = jax.tree.map(lambda x: x.reshape(share, *x.shape[2:]), out)
+    if dealt is not None:
+        players = jax.tree.map(lambda x: x[dealt.part, dealt.place], players)
+    return rollout, state, players
 
 
 def _unbegun(

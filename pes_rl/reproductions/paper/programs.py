@@ -157,10 +157,6 @@ def random_search(
             particles = not_begun(key, carry, (points,))
             return Search(particles, zeros, total, jnp.int32(0), worst, start)
 
-        def draw(pair: Array, key: Array, episode: Array) -> Array:
-            own = jax.random.fold_in(stream_of(key, streams.NOISE, pair), episode)
-            return jax.random.uniform(own, ends[0].shape, minval=ends[0], maxval=ends[1])
-
         def update(data: Any, state: Search):
             own, fresh = problem(data), state.clock == 0
 
@@ -179,17 +175,13 @@ def random_search(
                 return jax.vmap(train, (EACH, 0), (0, EACH))(begun, theta)
 
             old = state.particles
-            drawn = jax.vmap(draw, (0, None, 0))(old.pair, old.key, old.episodes)
-            theta = jnp.where(fresh, drawn, state.theta)
+            theta = jnp.where(fresh, _points(old, *ends), state.theta)
             segment, particles = in_turn(some, spread.chunk, theta, old)
             total = jnp.where(fresh, 0, state.total) + segment.loss
             total = jnp.where(segment.invalid, jnp.inf, total)
             clock = (state.clock + segment_length) % horizon
-            losses, thetas = gather(total) / horizon, gather(theta)
-            first = losses.argmin()
-            better = (clock == 0) & (losses[first] < state.best)
-            best = jnp.where(better, losses[first], state.best)
-            point = jnp.where(better, thetas[first], state.point)
+            means, thetas = gather(total) / horizon, gather(theta)
+            best, point = _least(state, clock == 0, means, thetas)
             sums = {"loss": gather(segment.loss).sum(), "steps": gather(segment.steps).sum()}
             return Search(particles, theta, total, clock, best, point), sums
 
@@ -202,6 +194,24 @@ def random_search(
         return Program(load(), init, update, look, flags)
 
     return make
+
+
+def _points(particles: ParticleState, low: np.ndarray, high: np.ndarray) -> Array:
+    """The points [M, P] of the next trainings, uniform between two corners of a box."""
+
+    def draw(pair: Array, episode: Array) -> Array:
+        key = jax.random.fold_in(stream_of(particles.key, streams.NOISE, pair), episode)
+        return jax.random.uniform(key, low.shape, minval=low, maxval=high)
+
+    return jax.vmap(draw)(particles.pair, particles.episodes)
+
+
+def _least(state: Search, over: Array, losses: Array, thetas: Array) -> tuple[Array, Array]:
+    """The best mean loss and its point, of those before and, once trainings are over, of all M."""
+    first = losses.argmin()
+    better = over & (losses[first] < state.best)
+    best = jnp.where(better, losses[first], state.best)
+    return best, jnp.where(better, thetas[first], state.point)
 
 
 def judged(

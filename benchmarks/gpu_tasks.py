@@ -107,7 +107,7 @@ class Record:
 
 
 def ours(out: str, task: str, seed: int, seconds: float, dry: bool) -> dict[str, Any]:
-    """Train by online evolution strategies with the task's preset, made for a CPU, and 1024 pairs."""
+    """Train with the task's preset, which is made for a CPU, and 1024 pairs."""
     record = Record(out, task, seed, OURS)
     from pes_rl.api import train
     from pes_rl.config import build_config

@@ -57,6 +57,17 @@ class StopAfter(list):
         return self.looks < 0
 
 
+def test_a_random_search_counts_whole_trainings_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "_CALL_S", 0.0)
+    # An update is two of six inner steps.
+    found = run_part(part("random-search"), tmp_path, ask(num_updates=8)).rows
+    best = [row["best"] for row in found]
+    assert np.isinf(best[:2]).all() and np.isfinite(best[2]).all()
+    assert best[2] == best[3] == best[4] and best[5] == best[6]
+    assert np.all(np.array(best[5]) <= best[2])
+    assert np.all(np.array(best[2]) > 1.0)  # nats per inner step, near log 10 at first
+
+
 @pytest.mark.parametrize("style", ["pes", "random-search"])
 def test_a_stopped_part_goes_on_bit_for_bit(style, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "_CALL_S", 0.0)

@@ -61,6 +61,29 @@ def test_a_run_begins_anew_and_goes_on_bit_for_bit(make, tmp_path, capsys):
     assert rows(parts) == rows(whole) and arrays(parts) == arrays(whole)
 
 
+def test_a_policy_that_was_never_scored_has_no_score(tmp_path):
+    class Breaking(HostTrainer):
+        anew = False
+
+        def begin_anew(self, start):
+            super().begin_anew(start)
+            self.anew = True
+
+        def advance(self):
+            if self.anew:
+                raise OSError("the simulator is gone")
+            return super().advance()
+
+    def make(config, processes=None):
+        return Breaking(config, make_simulator=lambda n, _: PointMassSimulator(n))
+
+    every_update = replace(CONFIG, eval_every=1, retry_after=1, checkpoint_every=10_000)
+    with pytest.raises(OSError, match="gone"):
+        train_from_config(every_update, tmp_path / "run", "test", make=make)
+    assert load_policy(tmp_path / "run" / "policy" / "best").scores["episode_return"] is not None
+    assert load_policy(tmp_path / "run" / "policy" / "last").scores["episode_return"] is None
+
+
 @pytest.mark.parametrize("make", [on_a_host, on_devices])
 def test_a_new_start_has_forgotten_everything_but_draws_other_noise(make):
     trainer = make(CONFIG)

@@ -74,6 +74,16 @@ def test_they_agree_with_an_evaluation_of_a_policy_that_stays_as_it_is():
     assert length > 40 and abs(length / apart.lengths.mean() - 1) < 0.1
 
 
+def test_an_episode_without_an_end_is_over_at_the_tasks_time_limit():
+    config = configure(engine="mjx", eval_lanes=2, segment_length=33)
+    trainer = DeviceTrainer(config, environment=point_mass(bound=np.inf))
+    rows = [row for _ in range(70) for row in trainer.advance()]
+    scored = [row for row in rows if RETURN in row]
+    assert scored and all(
+        row["eval_lanes/episode_length"] == config.episode_length for row in scored
+    )
+
+
 def test_a_resumed_run_has_the_same_scores():
     straight, second = start(3), start(3)
     for _ in range(20):

@@ -35,6 +35,7 @@ _YOUNGER = {
     "log_every": 2000,
     "eval_lanes": 0,
 }
+GPU_BLOCK = "warp"  # for the backend of that name
 _EVALUATIONS_APART = 20  # in which time there is one, where lanes score all the time
 
 
@@ -45,18 +46,21 @@ def build_config(overrides: Mapping[str, Any], config_file: Path | None = None) 
     """
     flags = parse_fields(overrides)
     file_blocks = _read_blocks(config_file, str(config_file)) if config_file else {}
-    head = {**_select(file_blocks), **flags}
+    backend = {**_select(file_blocks), **flags}.get("backend")
+    file_gpu = _on_gpu(file_blocks, flags, backend)
+    head = {**_select(file_blocks), **file_gpu, **flags}
     if "env" not in head:
         raise UserError("no environment given; add --env, for example --env HalfCheetah")
     more = (head.get(name) for name in ("engine", "env_kwargs", "wrappers"))
     environment = resolve(head["env"], *more)
     preset_blocks = _read_preset(environment)
+    gpu = _on_gpu(preset_blocks, head, backend)
     default = OPTIONS["estimator"].default
-    estimator = {"estimator": default, **_select(preset_blocks), **head}["estimator"]
-    chosen = {**_select(file_blocks, estimator), **flags}
-    preset = _fit(_select(preset_blocks, estimator), chosen)
+    estimator = {"estimator": default, **_select(preset_blocks), **gpu, **head}["estimator"]
+    file = _select(file_blocks, estimator) | file_gpu
+    preset = _fit(_select(preset_blocks, estimator) | gpu, {**file, **flags})
     # What is common to a preset's estimators need not mean something for each of them.
-    layers = (flags, _select(file_blocks, estimator), {"estimator": estimator}, preset)
+    layers = (flags, file, {"estimator": estimator}, preset)
     config = _complete(_merge(layers), environment)
     validate(config)
     return config
@@ -126,10 +130,19 @@ def _read_preset(environment: Environment) -> dict[str, dict[str, Any]]:
         return _read_blocks(path, f"preset {path.name}")
 
 
+def _on_gpu(
+    blocks: Mapping[str, dict[str, Any]], chosen: Mapping[str, Any], backend: str | None
+) -> dict[str, Any]:
+    """What there is for the large populations of a GPU, unless another estimator was chosen."""
+    block = blocks.get(GPU_BLOCK, {})
+    fits = chosen.get("estimator", block.get("estimator")) == block.get("estimator")
+    return block if fits and backend == GPU_BLOCK else {}
+
+
 def _read_blocks(path: Path, source: str) -> dict[str, dict[str, Any]]:
-    """A YAML file's values by block: ``common`` (and flat keys) and one block per estimator."""
+    """A YAML file's values by block: ``common`` (and flat keys), one per estimator, and a GPU's."""
     document = read_yaml(path, source)
-    names = ("common", *ESTIMATOR_NAMES)
+    names = ("common", *ESTIMATOR_NAMES, GPU_BLOCK)
     flat = {key: value for key, value in document.items() if key not in names}
     unknown = [k for k, value in flat.items() if isinstance(value, dict) and k not in OPTIONS]
     if unknown:
@@ -142,7 +155,7 @@ def _read_blocks(path: Path, source: str) -> dict[str, dict[str, Any]]:
         if not isinstance(block, dict):
             raise UserError(f"{source}: {name!r} must hold keys and values, not {shown(block)}")
         for head in ("env", "estimator"):  # known before any block is chosen
-            if name != "common" and head in block:
+            if name not in ("common", GPU_BLOCK) and head in block:
                 raise UserError(f"{source}: the block {name!r} cannot choose another {head}")
         blocks[name] = parse_fields(block, source)
     return blocks

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from pes_rl.config.build import build_config
+from pes_rl.config.build import GPU_BLOCK, build_config
 from pes_rl.config.fields import FREE, Config
 
 _TUNED, _UNTUNED, _ARS = "tuned", "untuned", "from ARS, untuned here"
@@ -15,7 +15,11 @@ _OTHERS = ""  # the estimators that a preset's row does not name
 
 _SOURCES: dict[str, dict[str, str]] = {
     "Ant": {_OTHERS: _ARS, "pes": _TUNED},
-    "HalfCheetah": {_OTHERS: _TUNED, "gpes": "tuned for es-single"},
+    "HalfCheetah": {
+        _OTHERS: _TUNED,
+        "gpes": "tuned for es-single",
+        GPU_BLOCK: "set by hand on a seed, for a GPU",
+    },
     "Hopper": {_OTHERS: _TUNED, "gpes": "tuned for es-single"},
     "Humanoid": {_OTHERS: _ARS},
     "HumanoidStandup": {
@@ -42,8 +46,10 @@ def preset_source(config: Config) -> str:
     row = _SOURCES.get(config.environment.name)
     if row is None:
         return "none"
-    source = row.get(config.estimator, row[_OTHERS])
-    usual = build_config({"env": config.env, "estimator": config.estimator})
+    where = {"env": config.env, "engine": config.engine, "backend": config.backend}
+    on_gpu = config.backend == GPU_BLOCK and config.estimator == build_config(where).estimator
+    source = row.get(GPU_BLOCK if on_gpu else config.estimator, row[_OTHERS])
+    usual = build_config(where | {"estimator": config.estimator})
     names = [field.name for field in fields(Config) if field.name not in _ASIDE]
     others = sum(getattr(config, name) != getattr(usual, name) for name in names)
     return f"{source}, {others} option{'s' * (others != 1)} changed" if others else source

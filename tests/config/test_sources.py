@@ -34,3 +34,23 @@ def test_what_differs_from_the_preset_is_counted():
     assert said(policy="mlp", num_pairs=3) == "tuned, 3 options changed"  # the mlp's sizes too
     assert preset_source(build_config({"env": "CartPole-v1"})) == "none"
     assert set(_SOURCES) == set(OFFICIAL)
+
+
+def test_a_gpu_has_a_preset_of_its_own(tmp_path):
+    warp = {"env": "HalfCheetah", "engine": "mjx", "backend": "warp"}
+    large = build_config(warp)
+    assert (large.estimator, large.num_pairs, large.horizon) == ("es-single", 1024, 1000)
+    assert large.eval_lanes and preset_source(large) == "set by hand on a seed, for a GPU"
+    assert build_config(warp | {"num_pairs": 8}).perturb_std == large.perturb_std
+    # It is one estimator's: another one has what it has on the CPU, and so has another backend.
+    for other in ({"estimator": "pes"}, {"backend": "jax"}):
+        small = build_config(warp | other)
+        assert small.num_pairs == 12 and preset_source(small) == "tuned"
+    assert build_config(warp | {"env": "Hopper"}).num_pairs == 4  # has none
+    # A file's block does the same, whatever the estimator of its other values.
+    file = tmp_path / "own.yaml"
+    file.write_text("common: {estimator: es, num_pairs: 3}\nwarp: {estimator: pes, num_pairs: 5}")
+    for flags, expected in ((warp, ("pes", 5)), ({"env": "HalfCheetah"}, ("es", 3))):
+        own = build_config(flags, file)
+        assert (own.estimator, own.num_pairs) == expected
+    assert build_config(warp | {"estimator": "es"}, file).num_pairs == 3

@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import gpu_tasks
+from benchmarks import gpu_ppo, gpu_tasks
 
 ENGINES: dict[str, dict[str, Any]] = {
     "brax spring": {"env": "brax/halfcheetah", "backend": "spring"},
@@ -41,6 +41,7 @@ CLIMBS: tuple[dict[str, Any], ...] = (
 )
 SEEDS = (0, 1, 2)
 EVAL_UPDATES = 20  # an evaluation is as many steps one after the other as 20 updates
+_DRY = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 QUICK: dict[str, Any] = {
     "env": "InvertedPendulum",  # compiles fastest
     "engine": "mjx",
@@ -137,7 +138,7 @@ def child(job: dict[str, Any]) -> None:
     from pes_rl.runtime import one_xla_thread
 
     one_xla_thread()
-    does = {"speed": speed, "climb": climb, "ours": gpu_tasks.ours, "ppo": gpu_tasks.ppo}
+    does = {"speed": speed, "climb": climb, "ours": gpu_tasks.ours, "ppo": gpu_ppo.ppo}
     print(json.dumps(does[job.pop("do")](**job)), flush=True)
 
 
@@ -149,6 +150,7 @@ class Child:
             **os.environ,
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # there are several of them
             "JAX_ENABLE_COMPILATION_CACHE": "false",  # to see what compiling takes
+            **(_DRY if job.get("dry") else {}),
         }
         handle, name = tempfile.mkstemp()
         self._errors = Path(name)
@@ -201,9 +203,9 @@ def part(name: str, out: Path, seed: int, seconds: float, dry: bool) -> None:
     found = process.line()
     process.end()
     if found is None:
-        path = out / "tasks" / f"{name}-{seed}.json"
+        path = gpu_tasks.row_path(out, name, seed, dry)
         row = json.loads(path.read_text()) if path.exists() else None
-        row = row or {"part": name, "seed": seed, "evaluations": []}
+        row = row or {"part": name, "seed": seed, "dry_run": dry, "evaluations": []}
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps({**row, "problem": process.problem}) + "\n")
 
@@ -262,8 +264,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--job", help=argparse.SUPPRESS)
     parser.add_argument("--part", choices=gpu_tasks.PARTS, help="one task to its threshold")
     parser.add_argument("--seed", type=int, default=0, help="of the part")
-    parser.add_argument("--seconds", type=float, default=220, help="for the part")
-    parser.add_argument("--dry-run", action="store_true", help="tiny parts (all of them), on a CPU")
+    parser.add_argument("--seconds", type=float, help="for the part (220; of a dry run 900)")
+    parser.add_argument("--dry-run", action="store_true", help="tiny parts (or one), on a CPU")
     options = parser.parse_args(argv)
     if options.job:
         child(json.loads(options.job))
@@ -272,8 +274,9 @@ def main(argv: list[str] | None = None) -> None:
         parser.error("--out is needed")
     options.out.mkdir(parents=True, exist_ok=True)
     if options.part or options.dry_run:
+        seconds = options.seconds or (900 if options.dry_run else 220)
         for name in (options.part,) if options.part else gpu_tasks.PARTS:
-            part(name, options.out, options.seed, options.seconds, options.dry_run)
+            part(name, options.out, options.seed, seconds, options.dry_run)
         text = gpu_tasks.table(options.out)
         (options.out / "tasks.md").write_text(text)
         print(text, end="")

@@ -27,6 +27,7 @@ from pes_rl.particles.scoring import make_scorer
 from pes_rl.policies import make_policy
 from pes_rl.policies.normalizer import Normalizer
 from pes_rl.policies.observation import array_of
+from pes_rl.runtime import collecting_later
 from pes_rl.training import memory
 from pes_rl.training.backend import refuse_fork
 from pes_rl.training.compilation import use_compilation_cache
@@ -87,6 +88,7 @@ class DeviceTrainer:
     exact_resume = True
     broken_off = False
 
+    @collecting_later()
     def __init__(
         self,
         config: Config,
@@ -198,6 +200,7 @@ class DeviceTrainer:
             weight_dtype=DTYPES[config.precision],
         )
 
+    @collecting_later()
     def compile(self, note: Callable[[str], None] | None = None) -> Any:
         """Compile the update unless that is done; ``note`` is told what it costs, line by line.
 
@@ -221,6 +224,8 @@ class DeviceTrainer:
             used, seconds = memory.peak(compiled), time.perf_counter() - start
             taken = f", the update takes {memory.text(used)} each" if used >= _MUCH else ""
             note(f"compiled in {seconds:.1f} s{taken}")
+            if self.config.backend == "warp":
+                note("the first update loads Warp's kernels; the first time it compiles them")
             memory.check(used, self._sizes(), self.mesh.devices.flat[0])
             self._advance = compiled
         return self._advance

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -162,6 +164,24 @@ def test_compiled_programs_are_kept_unless_another_folder_was_chosen(monkeypatch
             assert jax.config.jax_compilation_cache_dir == expected
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_garbage_is_collected_after_tracing_rather_than_during():
+    during, environment = [], point_mass()
+
+    def step(state, action):
+        during.append(gc.isenabled())
+        return environment.step(state, action)
+
+    watched = environment._replace(step=step)
+    for before in (True, False):
+        (gc.enable if before else gc.disable)()
+        try:
+            DeviceTrainer(configure(engine="mjx"), environment=watched).compile()
+            assert gc.isenabled() == before
+        finally:
+            gc.enable()
+    assert during and not any(during)
 
 
 def test_what_it_costs_is_said_before_it_starts(monkeypatch):

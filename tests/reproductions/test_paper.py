@@ -128,6 +128,16 @@ def test_what_does_not_fit_is_refused(tmp_path, monkeypatch):
         run_part(part(), tmp_path, ask())
 
 
+def test_a_resumed_part_predicts_the_memory_of_one_that_begins(tmp_path, monkeypatch):
+    held, predicted = [10**9], []
+    monkeypatch.setattr(cost, "status", lambda name: sum(held))
+    for last in (2, 4):
+        run_part(part(), tmp_path, ask(num_updates=last))
+        predicted.append(json.loads((tmp_path / "cost.json").read_text())["memory_predicted"])
+        held.append(sum(array.nbytes for array in load_latest(tmp_path).arrays.values()))
+    assert held[1] > 1000 and predicted[0] == predicted[1]
+
+
 def test_random_search_keeps_the_best_whole_training(tmp_path):
     one = part("random-search", updates=30)
     found = run_part(one, tmp_path, ask())

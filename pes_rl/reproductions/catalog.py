@@ -69,6 +69,10 @@ def reproduce(
         raise UserError(f"unknown size {size!r}; choose from {', '.join(SIZES)}")
     folder = default_folder(name, size) if out is None else as_path(out)
     paper = experiment.paper if size == "paper" else None
+    if paper is not None:
+        from pes_rl.reproductions.paper.engine import start_devices
+
+        start_devices()
     chosen = _chosen(name, paper, part)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from pes_rl.cli import main
 from pes_rl.errors import UserError
 from pes_rl.problems.small_images import drawn_digits
 from pes_rl.reproductions import hyperparameters, hyperparameters_paper, many_hyperparameters_paper
-from pes_rl.reproductions.paper import contest, cost, run
+from pes_rl.reproductions.paper import contest, cost, engine, run
 from pes_rl.reproductions.paper.part import Part, column
 from pes_rl.reproductions.paper.run import Ask, run_part
 from pes_rl.storage.checkpoint import load_latest
@@ -205,7 +205,11 @@ def test_the_papers_networks():
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):
+    started = []
+    monkeypatch.setattr(engine, "start_devices", lambda: started.append(True))
+
     def few() -> tuple[Part, ...]:
+        assert started  # for it may compute something
         return part(), part("random-search")
 
     made = replace(
@@ -220,10 +224,10 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     )
     monkeypatch.setattr(hyperparameters, "EXPERIMENT", made)
     line = ["reproduce", "hyperparameters", "--size", "paper", "--out", str(tmp_path)]
-    assert main([*line, "--list"]) == 0
-    assert "2 seeds x     10 updates" in capsys.readouterr().out
     assert main([*line, "--part", "loss"]) == 2
     assert "unknown part 'loss'" in capsys.readouterr().err
+    assert main([*line, "--list"]) == 0
+    assert "2 seeds x     10 updates" in capsys.readouterr().out
     assert main([*line, "--part", "loss-k10-es-single"]) == 0
     said = capsys.readouterr()
     assert "predicted peak" in said.err and "s an update" in said.err

@@ -128,11 +128,13 @@ def costs(name: str, folder: Path) -> list[str]:
     Hours are from the part's own updates where some have been made, else from matrix products.
     """
     from pes_rl.reproductions.paper import cost
+    from pes_rl.reproductions.paper.engine import start_devices
     from pes_rl.reproductions.paper.files import COST
 
     paper = load(name).paper
     if paper is None:
         return [f"{name} is at the papers' size already: pes-rl reproduce {name}"]
+    start_devices()
     speed = cost.speed()
     lines = []
     for part in paper.parts():

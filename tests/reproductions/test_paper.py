@@ -16,7 +16,7 @@ from pes_rl.cli import main
 from pes_rl.errors import UserError
 from pes_rl.problems.small_images import drawn_digits
 from pes_rl.reproductions import hyperparameters, hyperparameters_paper, many_hyperparameters_paper
-from pes_rl.reproductions.paper import contest, cost, run
+from pes_rl.reproductions.paper import contest, cost, engine, run
 from pes_rl.reproductions.paper.part import Part, column
 from pes_rl.reproductions.paper.run import Ask, run_part
 from pes_rl.storage.checkpoint import load_latest
@@ -128,6 +128,16 @@ def test_what_does_not_fit_is_refused(tmp_path, monkeypatch):
         run_part(part(), tmp_path, ask())
 
 
+def test_a_resumed_part_predicts_the_memory_of_one_that_begins(tmp_path, monkeypatch):
+    held, predicted = [10**9], []
+    monkeypatch.setattr(cost, "status", lambda name: sum(held))
+    for last in (2, 4):
+        run_part(part(), tmp_path, ask(num_updates=last))
+        predicted.append(json.loads((tmp_path / "cost.json").read_text())["memory_predicted"])
+        held.append(sum(array.nbytes for array in load_latest(tmp_path).arrays.values()))
+    assert held[1] > 1000 and predicted[0] == predicted[1]
+
+
 def test_random_search_keeps_the_best_whole_training(tmp_path):
     one = part("random-search", updates=30)
     found = run_part(one, tmp_path, ask())
@@ -195,7 +205,11 @@ def test_the_papers_networks():
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):
+    started = []
+    monkeypatch.setattr(engine, "start_devices", lambda: started.append(True))
+
     def few() -> tuple[Part, ...]:
+        assert started  # for it may compute something
         return part(), part("random-search")
 
     made = replace(
@@ -210,10 +224,10 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     )
     monkeypatch.setattr(hyperparameters, "EXPERIMENT", made)
     line = ["reproduce", "hyperparameters", "--size", "paper", "--out", str(tmp_path)]
-    assert main([*line, "--list"]) == 0
-    assert "2 seeds x     10 updates" in capsys.readouterr().out
     assert main([*line, "--part", "loss"]) == 2
     assert "unknown part 'loss'" in capsys.readouterr().err
+    assert main([*line, "--list"]) == 0
+    assert "2 seeds x     10 updates" in capsys.readouterr().out
     assert main([*line, "--part", "loss-k10-es-single"]) == 0
     said = capsys.readouterr()
     assert "predicted peak" in said.err and "s an update" in said.err

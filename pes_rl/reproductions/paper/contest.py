@@ -154,7 +154,7 @@ def verdict(
     The rule is given the losses [S] where the seeds of both end.
     """
     if ours.result is None or theirs.result is None:
-        return "; ".join(_progress(one) for one in (ours, theirs) if one.result is None), None
+        return "; ".join(one.progress for one in (ours, theirs) if one.result is None), None
     a, b = np.array(ours.result["loss"]), np.array(theirs.result["loss"])
     text = f"{spread(a)} against {spread(b)}"
     return text, bool(rule(a, b))
@@ -163,11 +163,6 @@ def verdict(
 def spread(values: np.ndarray) -> str:
     """Median and range over seeds."""
     return f"{np.median(values):.4f} ({values.min():.4f} to {values.max():.4f})"
-
-
-def _progress(one: Outcome) -> str:
-    done = sum(row["update"] for row in one.rows[-1:])
-    return f"{one.part.name}: {done} of {one.part.updates} updates recorded"
 
 
 def fixed(theta: tuple[float, ...]) -> Callable[[Any], Any]:

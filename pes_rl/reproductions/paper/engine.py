@@ -28,10 +28,16 @@ State = tuple[Any, dict[str, Any]]
 """The program's state and the sums since the last row, seeds along the first axis."""
 
 
+def start_devices() -> None:
+    """A CPU is to be as many devices as it has cores: to be called before JAX computes anything."""
+    one_xla_thread()  # for each device
+    patient_collectives()
+    local_mesh(1, 1)
+
+
 def spread_over(part: Part, chunk: int | None) -> tuple[Mesh, Spread]:
     """All devices that the pairs spread evenly over, and at most ``chunk`` pairs at a time."""
-    one_xla_thread()  # for each device, of which a CPU is as many as it has cores
-    patient_collectives()
+    start_devices()
     mesh = local_mesh(part.pairs, os.cpu_count() or 1)
     if part.pairs % mesh.size:
         mesh = make_mesh([mesh.devices.flat[0]])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,6 +44,23 @@ class Program(NamedTuple):
     layout: Any
 
 
+@dataclass(frozen=True)
+class Ask:
+    """What is asked of a run.
+
+    Attributes:
+      stop: receives the number of a signal that asks to stop.
+      note: says one line.
+      num_updates: stop once so many updates of every seed have been made; None for all.
+      chunk: pairs unrolled at a time; None for all.
+    """
+
+    stop: Sequence[int]
+    note: Callable[[str], None]
+    num_updates: int | None = None
+    chunk: int | None = None
+
+
 def _nothing(rows: list[Row]) -> dict[str, Any]:
     del rows
     return {}
@@ -60,6 +78,7 @@ class Part:
       steps: inner steps of an update of one seed, those of all particles.
       flops: floating-point operations of an inner step, about.
       make: loads the data, builds the program.
+      train: ``(part, folder, ask)``, where no program does: goes on with all seeds.
       judge: ``(rows) -> numbers``, once the part is complete.
       settings: what the numbers depend on; a part that was begun with others is not continued.
       records: rows, at most.
@@ -71,7 +90,8 @@ class Part:
     pairs: int
     steps: int
     flops: float
-    make: Callable[[Spread], Program]
+    make: Callable[[Spread], Program] | None = None
+    train: Callable[[Part, Path, Ask], None] | None = None
     judge: Callable[[list[Row]], dict[str, Any]] = _nothing
     settings: Mapping[str, Any] = field(default_factory=dict)
     records: int = 100
@@ -104,6 +124,13 @@ class Outcome(NamedTuple):
     def complete(self) -> bool:
         """Whether all updates of all seeds have been made and judged."""
         return self.result is not None
+
+    @property
+    def progress(self) -> str:
+        """How far it is."""
+        last = {seed: row["update"] for row in self.rows for seed in row["seeds"]}
+        total = self.part.updates * len(self.part.seeds)
+        return f"{self.part.name}: {sum(last.values())} of {total} updates recorded"
 
     @property
     def updates(self) -> np.ndarray:

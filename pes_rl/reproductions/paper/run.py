@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,15 @@ from pes_rl.console import duration
 from pes_rl.errors import UserError
 from pes_rl.reproductions.paper import cost
 from pes_rl.reproductions.paper.engine import Engine, spread_over
-from pes_rl.reproductions.paper.part import Outcome, Part, Row
+from pes_rl.reproductions.paper.files import (
+    COST,
+    RESULT,
+    outcome,
+    read_rows,
+    write_json,
+    write_rows,
+)
+from pes_rl.reproductions.paper.part import Ask, Outcome, Part
 from pes_rl.reproductions.paper.progress import Progress
 from pes_rl.storage.checkpoint import (
     flatten,
@@ -23,34 +28,11 @@ from pes_rl.storage.checkpoint import (
     save_checkpoint,
     unflatten,
 )
-from pes_rl.storage.files import plain, read_json, write_text_atomic
+from pes_rl.storage.files import plain
 from pes_rl.storage.run_folder import CHECKPOINTS, lock_run
 from pes_rl.training import memory
 
-CURVE, RESULT, COST = "curve.jsonl", "result.json", "cost.json"
 _CALL_S, _SAVE_S = 5.0, 600.0  # about how long a call may be, and how old a checkpoint
-
-
-@dataclass(frozen=True)
-class Ask:
-    """What is asked of a run.
-
-    Attributes:
-      stop: receives the number of a signal that asks to stop.
-      note: says one line.
-      num_updates: stop once so many updates of every seed have been made; None for all.
-      chunk: pairs unrolled at a time; None for all.
-    """
-
-    stop: Sequence[int]
-    note: Callable[[str], None]
-    num_updates: int | None = None
-    chunk: int | None = None
-
-
-def outcome(part: Part, folder: Path) -> Outcome:
-    """What is on disk of a part."""
-    return Outcome(part, _rows(folder), read_json(folder / RESULT))
 
 
 def run_part(part: Part, folder: Path, ask: Ask) -> Outcome:
@@ -61,11 +43,13 @@ def run_part(part: Part, folder: Path, ask: Ask) -> Outcome:
         if found.complete:
             ask.note(f"{part.name}: complete")
             return found
-        _Run(part, folder, ask).go()
+        if part.train is not None:
+            part.train(part, folder, ask)
+        else:
+            _Run(part, folder, ask).go()
         if ask.stop or (ask.num_updates or part.updates) < part.updates:
             return outcome(part, folder)
-        judged = plain(part.judge(_rows(folder)))
-        write_text_atomic(folder / RESULT, json.dumps(judged, indent=1) + "\n")
+        write_json(folder / RESULT, plain(part.judge(read_rows(folder))))
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         return outcome(part, folder)
 
@@ -81,10 +65,11 @@ class _Run:
             raise UserError(f"{folder} was begun with other settings; name another --out")
         self.last = min(ask.num_updates or part.updates, part.updates)
         mesh, spread = spread_over(part, ask.chunk)
+        assert part.make is not None
         self.program = part.make(spread)
         self.together = meta.get("together") or len(part.seeds)
         self.first, self.updates = meta.get("first", 0), meta.get("updates", 0)
-        self.rows = _rows(folder)[: meta.get("rows", 0)]
+        self.rows = read_rows(folder)[: meta.get("rows", 0)]
         self.mesh, self.seconds = mesh, 0.0
         self.engine = self._fitting()
 
@@ -94,13 +79,17 @@ class _Run:
     def _fitting(self) -> Engine:
         """An engine for all seeds side by side, or for one where memory will not do."""
         start, device = time.perf_counter(), self.mesh.devices.flat[0]
+        # A checkpoint that was read is no part of the peak: the state takes its place.
+        arrays = self.before.arrays.values() if self.before else ()
+        read = sum(array.nbytes for array in arrays) if device.platform == "cpu" else 0
         engine, free = self._compiled(), cost.room(device)
+        free = free and free + read
         if free and cost.needed(engine) > free and self.together > 1 and not self.before:
             self.together = 1
             engine = self._compiled()
         if free and cost.needed(engine) > free:
             raise cost.refuse(self.part, engine, self.ask.chunk)
-        self.memory = cost.predicted(engine)
+        self.memory = cost.predicted(engine) - read
         self.ask.note(
             f"{self.part.name}: {self.mesh.size} x {device.device_kind}, {self.together} seed(s) "
             f"side by side, compiled in {time.perf_counter() - start:.0f} s, predicted peak "
@@ -160,8 +149,7 @@ class _Run:
 
     def _save(self, state: Any) -> None:
         """Write rows, costs and a checkpoint."""
-        text = "".join(json.dumps(row) + "\n" for row in self.rows)
-        write_text_atomic(self.folder / CURVE, text)
+        write_rows(self.folder, self.rows)
         meta = {
             "settings": plain(self.part.settings),
             "together": self.together,
@@ -177,9 +165,4 @@ class _Run:
             "memory_predicted": self.memory,
             "memory_peak": cost.status("VmHWM"),
         }
-        write_text_atomic(self.folder / COST, json.dumps(spent, indent=1) + "\n")
-
-
-def _rows(folder: Path) -> list[Row]:
-    path = folder / CURVE
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        write_json(self.folder / COST, spent)

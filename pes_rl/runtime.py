@@ -37,7 +37,7 @@ def collecting_later() -> Iterator[None]:
     """No search for cyclic garbage while inside; decorates functions too.
 
     Importing a simulator and tracing a program make millions of objects that stay, over which
-    Python's collector would go again and again: 1 to 2 s of a start on Warp from the caches, of 7.
+    Python's collector would go again and again: up to 2 s of a start on Warp from the caches, of 7.
     """
     collected = gc.isenabled()
     gc.disable()

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -257,6 +258,8 @@ def main() -> None:
     if args.env:
         flags = f"--batch {args.batch} --batches {args.batches} --reference {args.reference}"
         flags += f" --num-pairs {args.num_pairs} --perturb-std {args.perturb_std}"
+        if args.estimators != list(ESTIMATORS):
+            flags = f"--estimators {shlex.join(args.estimators)} {flags}"
         command = f"python -m benchmarks.gradient --env {args.env} {flags} --seed {args.seed}"
         found = list(bench(args.env, args.estimators, args))
         text = json.dumps({"command": command, "stages": found}, indent=1)

@@ -47,7 +47,8 @@ def preset_source(config: Config) -> str:
     if row is None:
         return "none"
     where = {"env": config.env, "engine": config.engine, "backend": config.backend}
-    on_gpu = config.backend == GPU_BLOCK and config.estimator == build_config(where).estimator
+    on_gpu = GPU_BLOCK in row and config.backend == GPU_BLOCK
+    on_gpu = on_gpu and config.estimator == build_config(where).estimator
     source = row.get(GPU_BLOCK if on_gpu else config.estimator, row[_OTHERS])
     usual = build_config(where | {"estimator": config.estimator})
     names = [field.name for field in fields(Config) if field.name not in _ASIDE]

@@ -23,6 +23,7 @@ from pes_rl.reproductions.paper.files import outcome
 from pes_rl.reproductions.paper.part import Ask, Part
 from pes_rl.reproductions.paper.run import run_part
 from pes_rl.storage.checkpoint import load_latest
+from tests.tools.run_tools import StopAfter
 
 
 class KilledError(Exception):
@@ -78,18 +79,6 @@ def test_another_configuration_begins_anew(tmp_path):
 
 def swimming() -> Part:
     return Part("pes", 5, (3, 4), 1, 200, 1.0, train=partial(climbing.train, small))
-
-
-class StopAfter(list):
-    """Asks to stop when it has been looked at so many times."""
-
-    def __init__(self, looks):
-        super().__init__([15])
-        self.looks = looks
-
-    def __bool__(self):
-        self.looks -= 1
-        return self.looks < 0
 
 
 def test_a_part_of_trainings_is_stopped_and_goes_on_bit_for_bit(tmp_path):

@@ -20,6 +20,7 @@ from pes_rl.reproductions.paper import contest, cost, engine, run
 from pes_rl.reproductions.paper.part import Part, column
 from pes_rl.reproductions.paper.run import Ask, run_part
 from pes_rl.storage.checkpoint import load_latest
+from tests.tools.run_tools import StopAfter
 
 SMALL = {"sizes": (15, 6, 5, 10), "particles": 8, "horizon": 6, "segment_length": 2, "runs": 2}
 
@@ -43,18 +44,6 @@ def part(style="es-single", **changes):
 def ask(said=None, **asked):
     note = [].append if said is None else said.append
     return Ask(asked.pop("stop", ()), note, **asked)
-
-
-class StopAfter(list):
-    """Asks to stop when it has been looked at so many times."""
-
-    def __init__(self, looks):
-        super().__init__([15])
-        self.looks = looks
-
-    def __bool__(self):
-        self.looks -= 1
-        return self.looks < 0
 
 
 def test_a_random_search_counts_whole_trainings_alone(tmp_path, monkeypatch):

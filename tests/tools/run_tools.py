@@ -64,3 +64,15 @@ def free_port() -> int:
     with contextlib.closing(socket.socket()) as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]
+
+
+class StopAfter(list):
+    """What signals ask of a run: to stop, once it has been looked at so many times."""
+
+    def __init__(self, looks):
+        super().__init__([15])
+        self.looks = looks
+
+    def __bool__(self):
+        self.looks -= 1
+        return self.looks < 0

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -178,6 +179,15 @@ def test_devices_find_the_same(tmp_path):
         error, devices = line.split()
         assert float(error) < 1e-5 and devices == "4"
     assert len(done.stdout.splitlines()) == 2
+
+
+def test_saving_a_large_state_is_counted():
+    """Beside it there are its bytes and the file's; of several devices' it is gathered before."""
+    cpu = np.array(jax.devices("cpu")[:1])
+    for size, work, expected in ((1, 10, 300), (4, 10, 400), (4, 1000, 1000)):
+        mesh = SimpleNamespace(size=size, devices=cpu)
+        engine = SimpleNamespace(work_bytes=work, state_bytes=100, mesh=mesh)
+        assert cost.needed(engine) == expected
 
 
 def test_the_papers_networks():

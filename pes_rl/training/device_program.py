@@ -13,7 +13,7 @@ from pes_rl.config import Config
 from pes_rl.particles.device import DevicePopulation, PopulationState
 from pes_rl.particles.lanes import LaneState, Scores
 from pes_rl.training.lanes import Watch
-from pes_rl.training.placement import AXIS
+from pes_rl.training.placement import AXIS, spread
 from pes_rl.training.update import Row, TrainState, Update, layout
 
 _MOST_UPDATES = 20
@@ -52,9 +52,7 @@ def make_advance(
 
     if mesh.size == 1:
         return advance
-    return jax.shard_map(
-        advance, mesh=mesh, in_specs=(_specs(),), out_specs=(_specs(), Spec()), check_vma=False
-    )
+    return spread(advance, mesh, (_specs(),), (_specs(), Spec()))
 
 
 def _specs() -> Any:

@@ -11,13 +11,15 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, Sharding
+from jax.extend.core import jaxpr_as_fun
+from jax.sharding import AxisType, Mesh, NamedSharding, Sharding
+from jax.sharding import PartitionSpec as Spec
 
 from pes_rl.errors import UserError
 from pes_rl.estimators.core import Placement
@@ -94,6 +96,52 @@ def make_placement(num_pairs: int, num_devices: int) -> Placement:
     return Placement(gather, here, weighted_sum)
 
 
+def spread(
+    function: Callable[..., Any], mesh: Mesh, in_specs: tuple[Any, ...], out_specs: Any
+) -> Callable[..., Any]:
+    """A function run on every device of a mesh, each with its part of the arguments.
+
+    Like `jax.shard_map`, whose specs these are, but arrays without elements are not among its
+    inputs: jaxlib 0.11 crashes there, and counts what a function closes over (docs/jaxlib.md).
+    They hold nothing, so they are made where they are needed.
+    """
+
+    def mapped(*arguments: Any) -> Any:
+        parts = jax.tree.map(
+            lambda x, spec: jax.ShapeDtypeStruct(
+                NamedSharding(mesh, spec).shard_shape(x.shape), x.dtype
+            ),
+            arguments,
+            complete(arguments, in_specs),
+        )
+
+        def here(*some: Any) -> Any:
+            return _without_empty_constants(function)(
+                *jax.tree.map(lambda part, x: x if part.size else _empty(part), parts, some)
+            )
+
+        some = jax.tree.map(lambda x: x if x.size else None, arguments)
+        return jax.shard_map(
+            here, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
+        )(*some)
+
+    return mapped
+
+
+def _without_empty_constants(function: Callable[..., Any]) -> Callable[..., Any]:
+    def same(*arguments: Any) -> Any:
+        traced, result = jax.make_jaxpr(function, return_shape=True)(*arguments)
+        constants = [x if np.size(x) else _empty(x) for x in traced.consts]
+        leaves = jaxpr_as_fun(traced.replace(consts=constants))(*jax.tree.leaves(arguments))
+        return jax.tree.unflatten(jax.tree.structure(result), leaves)
+
+    return same
+
+
+def _empty(like: Any) -> Array:
+    return jnp.zeros(like.shape, like.dtype)
+
+
 def fetch(tree: Any) -> Any:
     """Copies on the host of whole arrays, wherever their parts are."""
     return jax.tree.map(_fetch, tree)
@@ -114,9 +162,9 @@ def distribute(array: np.ndarray, sharding: Sharding) -> Array:
 
 
 def complete(tree: Any, prefix: Any) -> Any:
-    """A sharding for each leaf of ``tree`` from one for whole branches of it."""
+    """A sharding, or its spec, for each leaf of ``tree`` from one for whole branches of it."""
 
-    def spread(sharding: Sharding, branch: Any) -> Any:
-        return jax.tree.map(lambda _: sharding, branch)
+    def fill(one: Sharding | Spec, branch: Any) -> Any:
+        return jax.tree.map(lambda _: one, branch)
 
-    return jax.tree.map(spread, prefix, tree, is_leaf=lambda node: isinstance(node, Sharding))
+    return jax.tree.map(fill, prefix, tree, is_leaf=lambda node: isinstance(node, Sharding | Spec))

@@ -25,7 +25,7 @@ from pes_rl.estimators import Perturbation, Segment, members
 from pes_rl.particles.rollout import Rollout, Waypoints
 from pes_rl.policies.normalizer import Affine
 from pes_rl.training.backend import host_device
-from pes_rl.training.placement import AXIS, complete, distribute, make_placement
+from pes_rl.training.placement import AXIS, complete, distribute, make_placement, spread
 from pes_rl.training.processes import Processes
 from pes_rl.training.update import Row, TrainState, layout, make_update
 
@@ -144,11 +144,6 @@ def _spread(mesh: Mesh, init: Any, ask: Any, turn: Any) -> Programs:
         lambda spec: NamedSharding(mesh, spec), layout(), is_leaf=lambda x: isinstance(x, Spec)
     )
 
-    def spread(function: Any, inputs: tuple, outputs: Any) -> Any:
-        return jax.jit(
-            jax.shard_map(function, mesh=mesh, in_specs=inputs, out_specs=outputs, check_vma=False)
-        )
-
     def put(rollout: Rollout) -> Rollout:
         return jax.tree.map(
             lambda rows: jax.make_array_from_process_local_data(pairs, rows), rollout
@@ -157,8 +152,8 @@ def _spread(mesh: Mesh, init: Any, ask: Any, turn: Any) -> Programs:
     return _as_called_from_a_host(
         lambda: jax.enable_x64(True),
         jax.jit(init, out_shardings=shardings),
-        spread(ask, (layout(),), asked),
-        spread(turn, (layout(), plan, rollout), (layout(), _EVERYWHERE, asked)),
+        jax.jit(spread(ask, mesh, (layout(),), asked)),
+        jax.jit(spread(turn, mesh, (layout(), plan, rollout), (layout(), _EVERYWHERE, asked))),
         own=lambda array: np.asarray(array.addressable_shards[0].data),
         put=put,
         restore=lambda tree: jax.tree.map(distribute, tree, complete(tree, shardings)),

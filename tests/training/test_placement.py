@@ -12,8 +12,16 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from jax.sharding import AbstractMesh
+from jax.sharding import PartitionSpec as Spec
+
+from pes_rl.training.placement import AXIS, spread
 
 PROGRAM = """
 import dataclasses, json, sys
@@ -143,6 +151,30 @@ def test_cores_become_devices_as_far_as_pairs_divide(flags, counts):
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     said = subprocess.check_output([sys.executable, "-c", program], env=environment, text=True)
     assert said.split() == counts.split()
+
+
+def test_inputs_of_a_program_for_several_devices_have_elements():
+    """jaxlib 0.11 crashes where one has none (docs/jaxlib.md)."""
+    nothing = np.ones((0, 3), np.float32)
+    mesh: Any = AbstractMesh((2,), (AXIS,))
+    pairs = Spec(AXIS)
+
+    def step(carry, _):
+        return carry + jnp.asarray(nothing).sum(), nothing
+
+    def body(state, weight):
+        total, rows = jax.lax.scan(step, state["x"], length=2)
+        return {"x": weight * total, "none": state["none"]}, rows
+
+    state = {"x": jnp.ones((4, 3)), "none": jnp.ones((4, 0))}
+    program = jax.make_jaxpr(
+        spread(body, mesh, (pairs, Spec()), (pairs, Spec())), return_shape=True
+    )
+    traced, (after, rows) = program(state, 2.0)
+    [there] = [eqn for eqn in traced.eqns if eqn.primitive.name == "shard_map"]
+    assert [x.aval.shape for x in there.invars] == [(4, 3), ()]
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
+    assert rows.shape == (2, 0, 3)
 
 
 @pytest.mark.slow

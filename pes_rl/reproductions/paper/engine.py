@@ -22,6 +22,7 @@ from pes_rl.training.placement import (
     local_mesh,
     make_mesh,
     make_placement,
+    spread,
 )
 
 State = tuple[Any, dict[str, Any]]
@@ -152,9 +153,7 @@ def _on(mesh: Mesh, f: Callable, out_specs: Any) -> Callable:
     def mapped(data: Any, state: Any, *rest: Any) -> Any:
         specs = out_specs if rest else out_specs[0]
         inside = (Spec(), specs, *[Spec()] * len(rest))
-        return jax.shard_map(f, mesh=mesh, in_specs=inside, out_specs=out_specs, check_vma=False)(
-            data, state, *rest
-        )
+        return spread(f, mesh, inside, out_specs)(data, state, *rest)
 
     return mapped
 

@@ -95,12 +95,12 @@ def gradients(
     from pes_rl.particles.host import HostPopulation
     from pes_rl.policies import make_policy
     from pes_rl.training.credit import configured_spacing, make_credit
-    from pes_rl.training.programs import host_math
+    from pes_rl.training.programs import host_math, num_inputs
     from pes_rl.training.update import configured_estimator
 
     config = build_config({"shaping": "none", "num_top_pairs": None, **options})
     simulator = make_simulator(config.environment, config.engine, config.num_particles, 1)
-    size = simulator.observation_size
+    size = num_inputs(config, simulator.observation_size)
     policy = make_policy(config.policy, size, simulator.action.size, (), config.activation)
     population = HostPopulation(
         simulator,

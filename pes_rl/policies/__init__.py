@@ -23,7 +23,7 @@ __all__ = [
     "policy_class",
 ]
 
-PolicyKind = Literal["linear", "mlp", "gru"]
+PolicyKind = Literal["linear", "linear-bias", "mlp", "gru"]
 
 
 class Kind(NamedTuple):
@@ -50,6 +50,12 @@ def _linear() -> type[Policy]:
     return Linear
 
 
+def _linear_bias() -> type[Policy]:
+    from pes_rl.policies.linear_bias import LinearBias
+
+    return LinearBias
+
+
 def _mlp() -> type[Policy]:
     from pes_rl.policies.mlp import MLP
 
@@ -64,6 +70,7 @@ def _gru() -> type[Policy]:
 
 KINDS: dict[PolicyKind, Kind] = {
     "linear": Kind(_linear),
+    "linear-bias": Kind(_linear_bias),
     "mlp": Kind(_mlp, (64, 64), range(1, sys.maxsize), "hidden layer sizes", activated=True),
     "gru": Kind(_gru, (64,), range(1, 2), "state size"),
 }

@@ -32,7 +32,12 @@ TWO = ObservationSpec(
 )
 GROUPS = ActionSpec("multi-discrete", 3, start=(0, -1), choices=(2, 1))
 BOX = ActionSpec("box", 3, (-1.0, -2.0, -np.inf), (1.0, 0.5, np.inf))
-KINDS = {"linear": BOX, "mlp": GROUPS, "gru": ActionSpec("discrete", 3, start=2)}
+KINDS = {
+    "linear": BOX,
+    "linear-bias": GROUPS,
+    "mlp": GROUPS,
+    "gru": ActionSpec("discrete", 3, start=2),
+}
 
 DEEP: Any = []
 for _ in range(300):

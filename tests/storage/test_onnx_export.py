@@ -54,7 +54,14 @@ def compare(policy: SavedPolicy, run) -> None:
 @pytest.mark.parametrize("action", [BOX, CHOICE], ids=["box", "discrete"])
 @pytest.mark.parametrize("seen", [None, SEEN], ids=["raw", "standardised"])
 @pytest.mark.parametrize(
-    ("kind", "activation"), [("linear", "tanh"), ("mlp", "tanh"), ("mlp", "relu"), ("gru", "tanh")]
+    ("kind", "activation"),
+    [
+        ("linear", "tanh"),
+        ("linear-bias", "tanh"),
+        ("mlp", "tanh"),
+        ("mlp", "relu"),
+        ("gru", "tanh"),
+    ],
 )
 def test_acts_like_the_policy(tmp_path, kind, activation, seen, action):
     pytest.importorskip("onnx")

@@ -41,7 +41,7 @@ def save(folder, kind="linear", action=BOX, norm: Normalizer | None = None, **sc
     return policy, theta
 
 
-@pytest.mark.parametrize("kind", ["linear", "mlp", "gru"])
+@pytest.mark.parametrize("kind", ["linear", "linear-bias", "mlp", "gru"])
 @pytest.mark.parametrize("norm", [None, normalizer(OBS)])
 def test_round_trip(tmp_path, kind, norm):
     policy, theta = save(tmp_path, kind, norm=norm, episode_return_mean=1.5, std=np.float32(np.nan))
@@ -91,7 +91,7 @@ def flat(norm: Normalizer) -> list[bytes]:
 SIZES = [(1, 1, (1,)), (3, 1, (5,)), (17, 6, (64, 64)), (8, 2, (33,)), (348, 17, (256, 256))]
 
 
-@pytest.mark.parametrize("kind", ["linear", "mlp", "gru"])
+@pytest.mark.parametrize("kind", ["linear", "linear-bias", "mlp", "gru"])
 @pytest.mark.parametrize(("observation_size", "action_size", "hidden"), SIZES)
 def test_rows_have_the_same_bits_alone_together_and_in_a_population(
     tmp_path, kind, observation_size, action_size, hidden
@@ -333,7 +333,7 @@ print(action.tobytes().hex())
 """
 
 
-@pytest.mark.parametrize("kind", ["linear", "mlp", "gru"])
+@pytest.mark.parametrize("kind", ["linear", "linear-bias", "mlp", "gru"])
 def test_acts_without_jax_mujoco_and_gymnasium(tmp_path, kind):
     save(tmp_path, kind, norm=normalizer(OBS))
     done = subprocess.run(

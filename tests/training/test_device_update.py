@@ -212,7 +212,9 @@ def test_a_compiled_program_is_used_again_and_takes_over_its_argument():
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(first) if leaf.size)
 
 
-@pytest.mark.parametrize("policy,sizes", [("linear", ()), ("mlp", (5, 4)), ("gru", (4,))])
+@pytest.mark.parametrize(
+    "policy,sizes", [("linear", ()), ("linear-bias", ()), ("mlp", (5, 4)), ("gru", (4,))]
+)
 def test_paired_products_are_those_of_the_members(policy, sizes):
     """W x ± sigma E x is the policy at theta ± sigma eps, whichever policy it is."""
     from pes_rl.estimators import members

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AbstractMesh
+from jax.sharding import AbstractMesh, AxisType
 from jax.sharding import PartitionSpec as Spec
 
 from pes_rl.training.placement import AXIS, spread
@@ -156,7 +156,7 @@ def test_cores_become_devices_as_far_as_pairs_divide(flags, counts):
 def test_inputs_of_a_program_for_several_devices_have_elements():
     """jaxlib 0.11 crashes where one has none (docs/jaxlib.md)."""
     nothing = np.ones((0, 3), np.float32)
-    mesh: Any = AbstractMesh((2,), (AXIS,))
+    mesh: Any = AbstractMesh((2,), (AXIS,), (AxisType.Auto,))
     pairs = Spec(AXIS)
 
     def step(carry, _):

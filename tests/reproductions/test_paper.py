@@ -154,31 +154,29 @@ from pes_rl.reproductions.paper import contest, engine
 from pes_rl.training.placement import make_mesh
 data = drawn_digits(count=300, held_out=60)
 contest._images = lambda name: (data.train, data.held_out)
-for style in ("pes", "random-search"):
-    thetas = []
-    for count in (1, 4):
-        engine.local_mesh = lambda pairs, cores: make_mesh(jax.devices()[:count])
-        folder = Path(sys.argv[1]) / style / str(count)
-        made = test_paper.run_part(test_paper.part(style), folder, test_paper.ask(num_updates=6))
-        thetas.append(np.stack([made.column("theta")[..., 0], made.column("loss")]))
-    print(float(np.abs(thetas[0] / thetas[1] - 1).max()), len(jax.devices()))
+folder, style, thetas = Path(sys.argv[1]), sys.argv[2], []
+for count in (1, 4):
+    engine.local_mesh = lambda pairs, cores: make_mesh(jax.devices()[:count])
+    asked = test_paper.ask(num_updates=6)
+    made = test_paper.run_part(test_paper.part(style), folder / str(count), asked)
+    thetas.append(np.stack([made.column("theta")[..., 0], made.column("loss")]))
+print(float(np.abs(thetas[0] / thetas[1] - 1).max()), len(jax.devices()))
 """
 
 
-def test_devices_find_the_same(tmp_path):
+@pytest.mark.parametrize("style", ["pes", pytest.param("random-search", marks=pytest.mark.slow)])
+def test_devices_find_the_same(tmp_path, style):
     env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     done = subprocess.run(
-        [sys.executable, "-c", SHARDS, str(tmp_path)],
+        [sys.executable, "-c", SHARDS, str(tmp_path), style],
         env=env,
         capture_output=True,
         text=True,
         timeout=120,
         check=True,
     )
-    for line in done.stdout.splitlines():
-        error, devices = line.split()
-        assert float(error) < 1e-5 and devices == "4"
-    assert len(done.stdout.splitlines()) == 2
+    error, devices = done.stdout.split()
+    assert float(error) < 1e-5 and devices == "4"
 
 
 def test_saving_a_large_state_is_counted():

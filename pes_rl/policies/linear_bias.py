@@ -1,4 +1,4 @@
-"""Linear policy with a bias, as ClipUp's experiments have it (Toklu, Liskowski and Srivastava 2020)."""
+"""Linear policy with a bias, the one of ClipUp (Toklu, Liskowski and Srivastava 2020)."""
 
 from __future__ import annotations
 

@@ -116,9 +116,11 @@ def spread(
         )
 
         def here(*some: Any) -> Any:
-            return _without_empty_constants(function)(
-                *jax.tree.map(lambda part, x: x if part.size else _empty(part), parts, some)
-            )
+            whole = jax.tree.map(lambda part, x: x if part.size else _empty(part), parts, some)
+            traced, result = jax.make_jaxpr(function, return_shape=True)(*whole)
+            constants = [x if np.size(x) else _empty(x) for x in traced.consts]
+            leaves = jaxpr_as_fun(traced.replace(consts=constants))(*jax.tree.leaves(whole))
+            return jax.tree.unflatten(jax.tree.structure(result), leaves)
 
         some = jax.tree.map(lambda x: x if x.size else None, arguments)
         return jax.shard_map(
@@ -126,16 +128,6 @@ def spread(
         )(*some)
 
     return mapped
-
-
-def _without_empty_constants(function: Callable[..., Any]) -> Callable[..., Any]:
-    def same(*arguments: Any) -> Any:
-        traced, result = jax.make_jaxpr(function, return_shape=True)(*arguments)
-        constants = [x if np.size(x) else _empty(x) for x in traced.consts]
-        leaves = jaxpr_as_fun(traced.replace(consts=constants))(*jax.tree.leaves(arguments))
-        return jax.tree.unflatten(jax.tree.structure(result), leaves)
-
-    return same
 
 
 def _empty(like: Any) -> Array:

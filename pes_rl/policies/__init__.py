@@ -1,4 +1,4 @@
-"""Policies, one file each, and ``KINDS``, the table of them.
+"""Policies, a file for each family, and ``KINDS``, the table of them.
 
 A new policy needs its file, with all that `Policy` has, and its entry in the table. Configurations
 are made from the table, so neither NumPy nor a policy is imported before one is asked for.
@@ -51,7 +51,7 @@ def _linear() -> type[Policy]:
 
 
 def _linear_bias() -> type[Policy]:
-    from pes_rl.policies.linear_bias import LinearBias
+    from pes_rl.policies.linear import LinearBias
 
     return LinearBias
 

@@ -46,9 +46,8 @@ def test_a_gpu_has_a_preset_of_its_own(tmp_path):
     for other in ({"estimator": "pes"}, {"backend": "jax"}):
         small = build_config(warp | other)
         assert small.num_pairs == 12 and preset_source(small) == "tuned"
-    walker = build_config(
-        warp | {"env": "Walker2d"}
-    )  # has none: the default estimator's is the CPU's
+    # Has no block: its default estimator's preset is the CPU's.
+    walker = build_config(warp | {"env": "Walker2d"})
     assert walker.num_pairs == 16 and preset_source(walker) == "tuned"
     # A file's block does the same, whatever the estimator of its other values.
     file = tmp_path / "own.yaml"

@@ -88,7 +88,7 @@ class Record:
 
 
 def ours(out: str, task: str, seed: int, seconds: float, dry: bool) -> dict[str, Any]:
-    """Train with the task's preset, which is made for a CPU, and 1024 pairs."""
+    """Train with the task's preset for this backend, or else the one for a CPU, and 1024 pairs."""
     settings = OURS | (TINY if dry else {"num_env_steps": 10**12})
     record = Record(out, task, seed, settings, dry)
     from pes_rl.config import build_config

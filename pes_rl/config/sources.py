@@ -11,6 +11,7 @@ from pes_rl.config.build import GPU_BLOCK, build_config
 from pes_rl.config.fields import FREE, Config
 
 _TUNED, _UNTUNED, _ARS = "tuned", "untuned", "from ARS, untuned here"
+_GPU = "set by hand on a seed, for a GPU"
 _OTHERS = ""  # the estimators that a preset's row does not name
 
 _SOURCES: dict[str, dict[str, str]] = {
@@ -18,9 +19,9 @@ _SOURCES: dict[str, dict[str, str]] = {
     "HalfCheetah": {
         _OTHERS: _TUNED,
         "gpes": "tuned for es-single",
-        GPU_BLOCK: "set by hand on a seed, for a GPU",
+        GPU_BLOCK: _GPU,
     },
-    "Hopper": {_OTHERS: _TUNED, "gpes": "tuned for es-single"},
+    "Hopper": {_OTHERS: _TUNED, "gpes": "tuned for es-single", GPU_BLOCK: _GPU},
     "Humanoid": {_OTHERS: _ARS},
     "HumanoidStandup": {
         _OTHERS: "from ARS on Humanoid, untuned here",
@@ -30,8 +31,8 @@ _SOURCES: dict[str, dict[str, str]] = {
     "InvertedPendulum": {_OTHERS: "set by hand on two seeds"},
     "Pusher": {_OTHERS: _UNTUNED, "es-single": "set by hand on two seeds"},
     "Reacher": {_OTHERS: _UNTUNED},
-    "Swimmer": {_OTHERS: _TUNED, "gpes": "tuned for es-single"},
-    "Walker2d": {_OTHERS: _ARS, "es": _TUNED},
+    "Swimmer": {_OTHERS: _TUNED, "gpes": "tuned for es-single", GPU_BLOCK: _GPU},
+    "Walker2d": {_OTHERS: _ARS, "es": _TUNED, GPU_BLOCK: _GPU},
 }
 # What makes another run of the same quality.
 _EVALUATION = ("eval_every", "eval_episodes", "eval_lanes")

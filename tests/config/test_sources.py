@@ -47,8 +47,12 @@ def test_a_gpu_has_a_preset_of_its_own(tmp_path):
         small = build_config(warp | other)
         assert small.num_pairs == 12 and preset_source(small) == "tuned"
     # Has no block: its default estimator's preset is the CPU's.
-    walker = build_config(warp | {"env": "Walker2d"})
-    assert walker.num_pairs == 16 and preset_source(walker) == "tuned"
+    pusher = build_config(warp | {"env": "Pusher"})
+    assert pusher.num_pairs == 16 and preset_source(pusher) == "set by hand on two seeds"
+    # What a preset sets for all its estimators, but a GPU has other needs of, is overruled.
+    hopper = build_config(warp | {"env": "Hopper"})
+    assert (hopper.estimator, hopper.num_top_pairs, hopper.retry_after) == ("pes", None, None)
+    assert build_config(warp | {"env": "Swimmer"}).eval_every == 2_000_000
     # A file's block does the same, whatever the estimator of its other values.
     file = tmp_path / "own.yaml"
     file.write_text("common: {estimator: es, num_pairs: 3}\nwarp: {estimator: pes, num_pairs: 5}")

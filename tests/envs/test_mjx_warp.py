@@ -103,7 +103,7 @@ def test_a_run_on_warp_is_the_same_twice_and_resumed(name):
     engine, size = MjxTask(TASKS[name], "warp"), TASKS[name].observation_size
     environment = JaxEnvironment(engine.reset, engine.step, size, engine.action)
     options = {"env": name, "engine": "mjx", "backend": "warp", "num_pairs": 4}
-    options |= {"estimator": "es-single", "segment_length": 5, "horizon": 10}
+    options |= {"estimator": "es-single", "segment_length": 5, "horizon": 10, "eval_lanes": 2}
     trainer = DeviceTrainer(build_config({**options, "eval_every": 1}), environment=environment)
     saved, thetas = [], []
     for begin in (0, 0, 2):  # the second time and the third from what was saved the first time

@@ -15,7 +15,7 @@ _GPU = "set by hand on a seed, for a GPU"
 _OTHERS = ""  # the estimators that a preset's row does not name
 
 _SOURCES: dict[str, dict[str, str]] = {
-    "Ant": {_OTHERS: _ARS, "pes": _TUNED},
+    "Ant": {_OTHERS: _ARS, "pes": _TUNED, GPU_BLOCK: _GPU},
     "HalfCheetah": {
         _OTHERS: _TUNED,
         "gpes": "tuned for es-single",

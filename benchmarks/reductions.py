@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -112,16 +112,16 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(description=__doc__)
     each = top.add_subparsers(dest="experiment", required=True)
 
-    def experiment(name: str, run: Any, style: str = "es-single") -> argparse.ArgumentParser:
+    def experiment(name: str, run: Any, styles: Sequence[str]) -> argparse.ArgumentParser:
         own = each.add_parser(name, help=run.__doc__)
         own.set_defaults(run=run)
-        own.add_argument("--style", default=style, help="the method (default: %(default)s)")
+        own.add_argument("--style", choices=styles, default="es-single", help="the method")
         own.add_argument("--seeds", type=int, default=3)
         own.add_argument("--out", type=Path, required=True)
         return own
 
     for name, run in (("hyperparameters", tuned), ("many-hyperparameters", tuned_at_once)):
-        own = experiment(name, run)
+        own = experiment(name, run, hyperparameters.ONLINE)
         own.add_argument("--updates", type=int)
         own.add_argument("--pairs", type=int)
         own.add_argument("--perturb-std", type=float)
@@ -131,7 +131,7 @@ def parser() -> argparse.ArgumentParser:
             own.add_argument("--objective", choices=OBJECTIVES, default="loss-k10")
         else:
             own.add_argument("--width", type=int, help="of the hidden layers")
-    own = experiment("learned-optimizer", meta_trained)
+    own = experiment("learned-optimizer", meta_trained, learned_optimizer.ALL)
     own.add_argument("--rate", type=float, default=3e-3, help="Adam's (default: %(default)s)")
     own.add_argument("--pairs", type=int)
     own.add_argument("--segment-length", type=int, help="at as many inner steps")
@@ -140,7 +140,7 @@ def parser() -> argparse.ArgumentParser:
         ("copy-task", copied, copy_task.FULL),
         ("character-model", read, character_model.FULL),
     ):
-        own = experiment(name, run)
+        own = experiment(name, run, copy_task.METHODS)
         own.add_argument("--rate", type=float, default=3e-2, help="Adam's (default: %(default)s)")
         own.add_argument("--perturb-std", type=float, default=0.1)
         own.add_argument("--steps", type=int, default=steps)

@@ -16,11 +16,7 @@ _OTHERS = ""  # the estimators that a preset's row does not name
 
 _SOURCES: dict[str, dict[str, str]] = {
     "Ant": {_OTHERS: _ARS, "pes": _TUNED, GPU_BLOCK: _GPU},
-    "HalfCheetah": {
-        _OTHERS: _TUNED,
-        "gpes": "tuned for es-single",
-        GPU_BLOCK: _GPU,
-    },
+    "HalfCheetah": {_OTHERS: _TUNED, "gpes": "tuned for es-single", GPU_BLOCK: _GPU},
     "Hopper": {_OTHERS: _TUNED, "gpes": "tuned for es-single", GPU_BLOCK: _GPU},
     "Humanoid": {_OTHERS: _ARS},
     "HumanoidStandup": {

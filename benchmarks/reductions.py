@@ -160,7 +160,7 @@ def main() -> None:
         print(f"{name}: {np.round(found[name], 3).tolist()}", flush=True)
     print(f"{time.monotonic() - began:.0f} s")
     asked["out"].mkdir(parents=True, exist_ok=True)
-    label = "-".join(f"{name}={value}" for name, value in settings.items()).replace("/", "_")
+    label = "-".join(f"{name}={value}" for name, value in settings.items())
     path = asked["out"] / f"{asked['experiment']}-{label}.json"
     path.write_text(json.dumps(rounded({"settings": settings, **found}), indent=1) + "\n")
 

@@ -105,7 +105,7 @@ def test_a_run_on_warp_is_the_same_twice_and_resumed(name):
     options = {"env": name, "engine": "mjx", "backend": "warp", "num_pairs": 4}
     options |= {"estimator": "es-single", "segment_length": 5, "horizon": 10, "eval_lanes": 2}
     trainer = DeviceTrainer(build_config({**options, "eval_every": 1}), environment=environment)
-    saved, thetas = [], []
+    saved, thetas, ends = [], [], []
     for begin in (0, 0, 2):  # the second time and the third from what was saved the first time
         if saved:
             trainer.restore(saved[begin])
@@ -113,8 +113,11 @@ def test_a_run_on_warp_is_the_same_twice_and_resumed(name):
             saved.append(trainer.state())
             trainer.advance()
         thetas.append(trainer.theta)
+        ends.append(trainer.state())  # the lanes' states are in it
     np.testing.assert_array_equal(thetas[0], thetas[1])
     np.testing.assert_array_equal(thetas[0], thetas[2])
+    for end in ends[1:]:
+        jax.tree.map(np.testing.assert_array_equal, ends[0], end)
     assert np.abs(thetas[0]).max() > 0
     assert trainer.prediction.total < 10_000_000  # contacts of all are not counted for each
 

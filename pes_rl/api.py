@@ -75,8 +75,9 @@ def resume(
       track: as in `train`; the tracker's run goes on too.
       **changes: fields of ``pes_rl.config.Config`` that are another from here on (None leaves
         one as it is): ``num_env_steps``, at least what the run has trained already,
-        ``learning_rate``, ``learning_rate_schedule``, ``schedule_env_steps``, ``eval_every``,
-        ``eval_episodes``, ``checkpoint_every``, ``num_threads``.
+        ``learning_rate``, ``learning_rate_schedule``, ``schedule_env_steps``,
+        ``perturb_std_decay_steps``, ``eval_every``, ``eval_episodes``, ``checkpoint_every``,
+        ``num_threads``.
 
     Raises:
       pes_rl.errors.UserError: ``run`` is no run, is in use, has lost its checkpoints, or its

@@ -49,7 +49,7 @@ def test_every_metrics_key_is_explained(run):
     named = first_column("Metrics")
     assert len(named) == len(set(named))
     lanes = Scores(np.int32(1), np.ones(2), np.ones(2, np.int32), np.ones(2, np.int32), np.ones(2))
-    of_lanes = lane_metrics(configure(engine="mjx", eval_lanes=1), lanes, num_params=4).keys()
+    of_lanes = lane_metrics(configure(engine="mjx", eval_lanes=1), lanes, length=0.5).keys()
     assert set(named) == last.keys() | of_lanes
     assert {key for key in named if not key.startswith("eval")} == first.keys()
 

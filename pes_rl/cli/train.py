@@ -29,6 +29,7 @@ _ENDING = "evaluation, what is kept, and when to stop"
 _GROUPS = {
     "environment": ("env_kwargs", "wrappers", "engine", "backend", "horizon", "reward_shift"),
     "gradient estimate": (
+        "perturb_std_decay_steps",
         "segment_length",
         "staggered",
         "shaping",

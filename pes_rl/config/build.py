@@ -29,6 +29,7 @@ from pes_rl.storage.files import as_path, write_text_atomic
 _YOUNGER = {
     "init_from": None,
     "num_inputs": None,
+    "perturb_std_decay_steps": None,
     "retry_after": None,
     "retry_below": None,
     "keep_checkpoints": 2,

@@ -55,6 +55,11 @@ class Config:
     num_env_steps: Annotated[int, "training budget (env steps of live particles)"] = 1_000_000
     num_pairs: Annotated[int, "antithetic pairs N; 2N particles are stepped"] = 16
     perturb_std: Annotated[float, "standard deviation sigma of the parameter noise"] = 0.03
+    perturb_std_decay_steps: Annotated[
+        int | None,
+        "env steps after which perturb_std is a half, after twice as many a third, and so on; "
+        "constant if not given",
+    ] = None
     segment_length: Annotated[int | None, "env steps K of an episode between two updates"]
     horizon: Annotated[int, "env steps T after which a training episode is cut"]
     noise_period: Annotated[
@@ -178,6 +183,7 @@ CHANGEABLE = (
     "learning_rate",
     "learning_rate_schedule",
     "schedule_env_steps",
+    "perturb_std_decay_steps",
     "eval_every",
     "eval_episodes",
 )

@@ -29,6 +29,7 @@ class _Changes(TypedDict, total=False):
     learning_rate: float
     learning_rate_schedule: Schedule
     schedule_env_steps: int | None
+    perturb_std_decay_steps: int | None
     eval_every: int
     eval_episodes: int
     checkpoint_every: Interval

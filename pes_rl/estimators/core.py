@@ -129,6 +129,22 @@ ALL_HERE = Placement(
 )
 
 
+class Perturb(Protocol):
+    """How an estimator chooses the noise of the next segment."""
+
+    def __call__(
+        self, state: EstimatorState, scale: Array | None = None
+    ) -> tuple[Perturbation, EstimatorState]:
+        """What the population is to run, and the state with what was drawn for it.
+
+        ``scale`` (a scalar; 1 if not given) multiplies the noise that is drawn now: sigma becomes
+        scale * sigma. The noise weighs the losses as it is, so the gradient comes out scale^2
+        times as long: it is the natural gradient, up to the constant sigma^2, whose steps shrink
+        with the perturbations that look ahead for them (Wierstra et al. 2014, section 2.3).
+        """
+        ...
+
+
 class Gradient(Protocol):
     """How an estimator turns a segment into a gradient."""
 
@@ -144,7 +160,8 @@ class Estimator(NamedTuple):
 
     Attributes:
       init: ``(key, theta) -> state``; theta gives the length and the dtype of the noise.
-      perturb: ``(state) -> (Perturbation, state)``; draws noise where a pair's clock says so.
+      perturb: ``(state, scale) -> (Perturbation, state)``; draws noise where a pair's clock says
+        so.
       gradient: ``(state, segment, placement) -> (gradient [P], state, Info)``; advances the
         clocks. Without a placement all pairs are here.
       segment_length: K, env steps per segment.
@@ -152,7 +169,7 @@ class Estimator(NamedTuple):
     """
 
     init: Callable[[Any, Array], EstimatorState]
-    perturb: Callable[[EstimatorState], tuple[Perturbation, EstimatorState]]
+    perturb: Perturb
     gradient: Gradient
     segment_length: int
     perturb_std: float
@@ -200,10 +217,12 @@ def make_estimator(
         first = clocks.first_clocks(key, num_pairs, segment_length, horizon, staggered)
         return _fresh_state(key, theta, first, rule.accumulate)
 
-    def perturb(state: EstimatorState) -> tuple[Perturbation, EstimatorState]:
+    def perturb(
+        state: EstimatorState, scale: Array | None = None
+    ) -> tuple[Perturbation, EstimatorState]:
         restart = state.clock == 0
         draw = restart if rule.period is None else state.clock % rule.period == 0
-        noise = _draw_noise(state, draw)
+        noise = _draw_noise(state, draw, scale)
         accumulator = state.accumulator
         if rule.accumulate:
             kept = jnp.where(restart[:, None], 0, accumulator)
@@ -256,8 +275,8 @@ def _fresh_state(key: Any, theta: Array, first: Clocks, accumulate: bool) -> Est
     )
 
 
-def _draw_noise(state: EstimatorState, draw: Array) -> Array:
-    """Noise [N, P], new where ``draw`` [N] says so.
+def _draw_noise(state: EstimatorState, draw: Array, scale: Array | None) -> Array:
+    """Noise [N, P], new where ``draw`` [N] says so, and then ``scale`` times standard normal.
 
     It is keyed by pair and draw count, so it does not depend on placement. It is most of a large
     population's memory, so it is drawn in place, a few pairs at a time.
@@ -267,7 +286,8 @@ def _draw_noise(state: EstimatorState, draw: Array) -> Array:
 
     def one(pair: Array, index: Array) -> Array:
         pair_key = jax.random.fold_in(jax.random.fold_in(key, pair), index)
-        return jax.random.normal(pair_key, (num_params,), state.noise.dtype)
+        noise = jax.random.normal(pair_key, (num_params,), state.noise.dtype)
+        return noise if scale is None else scale.astype(noise.dtype) * noise
 
     def drawn(draw: Array, pair: Array, draws: Array, noise: Array) -> Array:
         return jnp.where(draw[:, None], jax.vmap(one)(pair, draws), noise)

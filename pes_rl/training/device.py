@@ -246,8 +246,9 @@ class DeviceTrainer:
         self.env_steps += int(row.steps)
         self.updates += 1
         head = {"env_steps": self.env_steps, "update": self.updates}
-        lanes = lane_metrics(self.config, scores, self.policy.num_params)
-        return head | row.metrics() | lanes
+        metrics = row.metrics()
+        length = metrics["train/perturb_std"] * self.policy.num_params**0.5
+        return head | metrics | lane_metrics(self.config, scores, length)
 
     def evaluate(self, first: int = 0) -> Evaluation:
         """Score the unperturbed policy on fresh episodes, seeded by the update and their number."""

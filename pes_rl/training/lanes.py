@@ -67,16 +67,16 @@ def make_watch(
     return Watch(lanes.init, begin, finish)
 
 
-def lane_metrics(config: Config, scores: Scores | tuple[()], num_params: int) -> dict[str, Any]:
+def lane_metrics(config: Config, scores: Scores | tuple[()], length: float) -> dict[str, Any]:
     """The ``eval_lanes/`` values of an update's metrics row, NumPy ``scores``; often none.
 
-    There is a score once as many episodes are over as there are lanes.
+    There is a score once as many episodes are over as there are lanes; ``length`` is that of a
+    perturbation.
     """
     if not scores or scores.number < config.eval_lanes:
         return {}
     _, returns, lengths, updates, drift = (x[: int(scores.number)] for x in _arrays(scores))
     result = Evaluation(returns.astype(np.float64), lengths)
-    step = config.perturb_std * num_params**0.5
     return {
         LANES_SCORED: result.mean,
         "eval_lanes/episode_return_std": result.std,
@@ -84,7 +84,7 @@ def lane_metrics(config: Config, scores: Scores | tuple[()], num_params: int) ->
         "eval_lanes/episodes": len(returns),
         "eval_lanes/broken_episodes": result.broken,
         "eval_lanes/updates": float(updates.mean()),
-        "eval_lanes/drift": float(drift.mean(dtype=np.float64) / step),
+        "eval_lanes/drift": float(drift.mean(dtype=np.float64) / length),
     }
 
 

@@ -77,6 +77,7 @@ class Row(NamedTuple):
       invalid_particles: members whose simulation broke down.
       zero_update: whether shaping refused the update.
       learning_rate: the scheduled rate it was made with.
+      perturb_std: the scheduled sigma of the noise that was drawn for it.
     """
 
     steps: HostArray
@@ -86,6 +87,7 @@ class Row(NamedTuple):
     invalid_particles: HostArray
     zero_update: HostArray
     learning_rate: HostArray
+    perturb_std: HostArray
 
     def metrics(self) -> dict[str, Any]:
         """The ``train/`` values of the update's metrics row."""
@@ -95,8 +97,9 @@ class Row(NamedTuple):
             "train/live_fraction": int(self.steps) / int(self.slots),
             "train/invalid_particles": int(self.invalid_particles),
             "train/zero_updates": int(self.zero_update),
-            # Of a float32, whose further digits would only look like a rate that nobody chose.
+            # Of float32, whose further digits would only look like rates that nobody chose.
             "train/learning_rate": float(f"{self.learning_rate:.7g}"),
+            "train/perturb_std": float(f"{self.perturb_std:.7g}"),
         }
 
 
@@ -134,7 +137,10 @@ def make_update(config: Config, observation_size: int, placement: Placement) -> 
         )
 
     def ask(state: TrainState) -> tuple[Perturbation, Affine, TrainState]:
-        plan, inner = estimator.perturb(state.estimator)
+        scale = None
+        if config.perturb_std_decay_steps is not None:
+            scale = perturb_std(config, state.env_steps) / config.perturb_std
+        plan, inner = estimator.perturb(state.estimator, scale)
         return plan, affine(config, state.statistics), state._replace(estimator=inner)
 
     def tell(state: TrainState, plan: Perturbation, rollout: Rollout) -> tuple[TrainState, Row]:
@@ -155,6 +161,7 @@ def make_update(config: Config, observation_size: int, placement: Placement) -> 
             info.invalid_particles,
             info.zero_update,
             rate,
+            perturb_std(config, state.env_steps),
         )
         state = TrainState(
             state.key,
@@ -236,6 +243,15 @@ def learning_rate(config: Config, env_steps: Count) -> Array:
     if config.learning_rate_schedule == "linear":
         return start * (1 - progress)
     return start * 0.5 * (1 + jnp.cos(jnp.pi * progress))
+
+
+def perturb_std(config: Config, env_steps: Count) -> Array:
+    """The scheduled sigma, which falls like the inverse of env steps."""
+    start = jnp.asarray(config.perturb_std, jnp.float32)
+    if config.perturb_std_decay_steps is None:  # constant
+        return start
+    fall = 1 + env_steps.to_float() / config.perturb_std_decay_steps
+    return start / fall.astype(jnp.float32)
 
 
 def _average(config: Config, average: Array, theta: Array) -> Array:

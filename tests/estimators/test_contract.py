@@ -48,6 +48,24 @@ def test_jit_changes_nothing(name):
 
 
 @every_estimator
+def test_scaled_noise_makes_the_gradient_a_natural_one(name):
+    """Every draw is scaled once, when it is made, and weighs the losses as long as it counts."""
+    estimator = build(name, N, K, T)
+    slope, scale = jnp.array([1.0, -2.0, 0.5]), jnp.array(0.25)
+    state = scaled = estimator.init(jax.random.key(0), jnp.zeros(P))
+    for _ in range(T // K):
+        plan, state = estimator.perturb(state)
+        small, scaled = estimator.perturb(scaled, scale)
+        np.testing.assert_array_equal(small.noise, 0.25 * plan.noise)
+        gradients = []
+        for inner, noise in ((state, plan.noise), (scaled, small.noise)):
+            loss = members(jnp.zeros(P), noise, SIGMA) @ slope
+            gradients.append(estimator.gradient(inner, quiet_segment(loss=loss)))
+        np.testing.assert_allclose(gradients[1][0], 0.25**2 * gradients[0][0], rtol=1e-5)
+        state, scaled = gradients[0][1], gradients[1][1]
+
+
+@every_estimator
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_noise_and_gradient_have_the_dtype_of_theta(name, dtype):
     """Losses stay float64: their difference is taken before any cast."""

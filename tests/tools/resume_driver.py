@@ -43,7 +43,12 @@ def cases() -> dict[str, dict]:
     table["CartPole-workers"] = base | {"env": "CartPole-v1"}
     table["Reacher-gymnasium"] = base | {"env": "Reacher", "engine": "gymnasium", "horizon": 50}
     # HalfCheetah's preset of pes has the other baseline.
-    valued = {"baseline": "mlp", "discount": 0.99, "trace_decay": 0.9}
+    valued = {
+        "baseline": "mlp",
+        "discount": 0.99,
+        "trace_decay": 0.9,
+        "perturb_std_decay_steps": 999,
+    }
     table["Hopper-value"] = base | valued | {"env": "Hopper", "estimator": "pes"}
     gru = {"estimator": "es-single", "policy": "gru", "hidden_sizes": (8,)}
     table["Hopper-gru"] = base | {"env": "Hopper"} | gru

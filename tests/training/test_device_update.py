@@ -182,7 +182,11 @@ def test_a_broken_simulation_marks_its_pair_and_spares_the_rest():
 
 
 def test_schedules_follow_env_steps_inside_the_program():
-    config = configure(learning_rate_schedule="linear", schedule_env_steps=2 * PAIRS * K * 4)
+    config = configure(
+        learning_rate_schedule="linear",
+        schedule_env_steps=2 * PAIRS * K * 4,
+        perturb_std_decay_steps=2 * PAIRS * K,
+    )
     trainer = DeviceTrainer(
         dataclasses.replace(config, eval_every=10**6), environment=point_mass(bound=np.inf)
     )
@@ -190,6 +194,8 @@ def test_schedules_follow_env_steps_inside_the_program():
     taken = np.array([0, *(row["env_steps"] for row in rows[:-1])])
     expected = RATE * np.maximum(1 - taken / (2 * PAIRS * K * 4), 0)
     np.testing.assert_allclose([r["train/learning_rate"] for r in rows], expected, rtol=1e-5)
+    sigma = 1 / (1 + taken / (2 * PAIRS * K))
+    np.testing.assert_allclose([r["train/perturb_std"] for r in rows], sigma, rtol=1e-5)
     assert rows[-1]["train/learning_rate"] == 0 and rows[1]["train/learning_rate"] > 0
 
 

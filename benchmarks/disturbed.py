@@ -1,9 +1,9 @@
 """What perturbations do to a trained policy: ``python -m benchmarks.disturbed zoo/Ant``.
 
 Evolution strategies climb the return of perturbed policies. For every sigma this plays whole
-episodes of antithetic pairs around a saved policy, on the official task's rewards, and of the policy
-after a step of a quarter of a perturbation's length up their gradient and down it. Where steps
-up make the policy itself worse, sigma is too large to make it better.
+episodes of antithetic pairs around a saved policy, on the official task's rewards, and of the
+policy after a step of a quarter of a perturbation's length up their gradient and down it. Where
+steps up make the policy itself worse, sigma is too large to make it better.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""The bench of gradients asks any policy that `pes-rl train` trains."""
+"""The benches of gradients ask any policy that `pes-rl train` trains."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from benchmarks.disturbed import STEP, Field, disturb
 from benchmarks.gradient import Frozen, gradients
+from pes_rl import load_policy
 from pes_rl.policies.normalizer import Affine
 
 
@@ -14,3 +16,22 @@ def test_gradients_of_a_policy_that_gets_part_of_an_observation():
     frozen = Frozen(np.zeros(2 * 3), Affine.identity(3), 0, None)
     found = gradients(frozen, options, batch=20, batches=3, warmup=0)
     assert found.shape == (3, 6) and np.isfinite(found).all() and found.any(axis=1).all()
+
+
+def test_a_policy_disturbed_and_moved_along_the_gradient(monkeypatch):
+    """Of a field whose returns are linear in theta the steps are known."""
+    policy = load_policy("zoo/InvertedPendulum")
+    field = Field(policy, 2, 0)
+    still = np.repeat(policy.theta[None, None], 2, axis=1).repeat(2, axis=0)
+    returns, live = field.play(still)
+    assert (returns == 1000).all() and live.all()  # 1 for every env step that it balances
+    returns, live = field.play(0 * still)
+    assert (returns < 100).all() and not live.any()
+    slope = np.arange(1.0, 1 + policy.theta.size)
+    monkeypatch.setattr(field, "play", lambda theta: (theta @ slope, np.full((2, 2), True)))
+    found = disturb(field, 0.1, np.random.default_rng(0))
+    center = policy.theta @ slope
+    assert found.live == 1 and np.isclose(found.members.mean(), center)
+    assert (found.up > center).all() and np.allclose(found.up + found.down, 2 * center)
+    longest = STEP * 0.1 * slope.size**0.5 * np.linalg.norm(slope)
+    assert (found.up - center <= longest * (1 + 1e-9)).all()

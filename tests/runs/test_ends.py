@@ -43,7 +43,7 @@ def test_a_run_begins_and_ends_with_what_matters(said):
     assert first[:6] == [
         "a run",
         "  task       Swimmer, solved at 325",
-        "  estimator  es-single, 2 pairs = 4 particles",
+        "  estimator  pes, 2 pairs = 4 particles",
         "  preset     tuned, 3 options changed",
         "  policy     linear, 16 parameters",
         "  budget     800 env steps",

@@ -64,8 +64,10 @@ def disturb(field: Field, perturb_std: float, rng: np.random.Generator) -> Distu
     signs = np.array([[1.0], [-1.0]])
     members, live = field.play(center + perturb_std * signs * noise[:, None])
     gradient = (members[:, 0] - members[:, 1]) @ noise
-    step = STEP * perturb_std * center.size**0.5 * gradient / np.linalg.norm(gradient)
-    moved, _ = field.play(np.repeat((center + signs * step)[None], field.pairs, axis=0))
+    # Where all members do alike there is no gradient, and no step.
+    direction = gradient / max(np.linalg.norm(gradient), np.finfo(float).tiny)
+    step = STEP * perturb_std * center.size**0.5 * direction
+    moved, _ = field.play(np.tile(center + signs * step, (field.pairs, 1, 1)))
     return Disturbed(members, live.mean(), *moved.T)
 
 
@@ -89,8 +91,7 @@ def main() -> None:
     for name in args.policies:
         policy = pes_rl.load_policy(name)
         field, rng = Field(policy, args.pairs, args.seed), np.random.default_rng(args.seed)
-        center = np.repeat(policy.theta[None, None], 2, axis=1).repeat(args.pairs, axis=0)
-        itself, live = field.play(center)
+        itself, live = field.play(np.tile(policy.theta, (args.pairs, 2, 1)))
         print(f"| {name} | 0 | {interval(itself)} | {live.mean():.0%} | | |", flush=True)
         for sigma in args.perturb_std:
             found = disturb(field, sigma, rng)

@@ -133,14 +133,13 @@ class Perturb(Protocol):
     """How an estimator chooses the noise of the next segment."""
 
     def __call__(
-        self, state: EstimatorState, scale: Array | None = None
+        self, state: EstimatorState, scale: Array | float = 1.0
     ) -> tuple[Perturbation, EstimatorState]:
         """What the population is to run, and the state with what was drawn for it.
 
-        ``scale`` (a scalar; 1 if not given) multiplies the noise that is drawn now: sigma becomes
-        scale * sigma. The noise weighs the losses as it is, so the gradient comes out scale^2
-        times as long: it is the natural gradient, up to the constant sigma^2, whose steps shrink
-        with the perturbations that look ahead for them (Wierstra et al. 2014, section 2.3).
+        ``scale`` multiplies the noise that is drawn now: sigma becomes scale * sigma. The noise
+        weighs the losses as it is, so the gradient comes out scale^2 times as long: up to the
+        constant sigma^2 it is the natural gradient (Wierstra et al. 2014).
         """
         ...
 
@@ -218,7 +217,7 @@ def make_estimator(
         return _fresh_state(key, theta, first, rule.accumulate)
 
     def perturb(
-        state: EstimatorState, scale: Array | None = None
+        state: EstimatorState, scale: Array | float = 1.0
     ) -> tuple[Perturbation, EstimatorState]:
         restart = state.clock == 0
         draw = restart if rule.period is None else state.clock % rule.period == 0
@@ -275,7 +274,7 @@ def _fresh_state(key: Any, theta: Array, first: Clocks, accumulate: bool) -> Est
     )
 
 
-def _draw_noise(state: EstimatorState, draw: Array, scale: Array | None) -> Array:
+def _draw_noise(state: EstimatorState, draw: Array, scale: Array | float) -> Array:
     """Noise [N, P], new where ``draw`` [N] says so, and then ``scale`` times standard normal.
 
     It is keyed by pair and draw count, so it does not depend on placement. It is most of a large
@@ -287,7 +286,7 @@ def _draw_noise(state: EstimatorState, draw: Array, scale: Array | None) -> Arra
     def one(pair: Array, index: Array) -> Array:
         pair_key = jax.random.fold_in(jax.random.fold_in(key, pair), index)
         noise = jax.random.normal(pair_key, (num_params,), state.noise.dtype)
-        return noise if scale is None else scale.astype(noise.dtype) * noise
+        return jnp.asarray(scale, noise.dtype) * noise
 
     def drawn(draw: Array, pair: Array, draws: Array, noise: Array) -> Array:
         return jnp.where(draw[:, None], jax.vmap(one)(pair, draws), noise)

@@ -137,9 +137,7 @@ def make_update(config: Config, observation_size: int, placement: Placement) -> 
         )
 
     def ask(state: TrainState) -> tuple[Perturbation, Affine, TrainState]:
-        scale = None
-        if config.perturb_std_decay_steps is not None:
-            scale = perturb_std(config, state.env_steps) / config.perturb_std
+        scale = perturb_std(config, state.env_steps) / config.perturb_std
         plan, inner = estimator.perturb(state.estimator, scale)
         return plan, affine(config, state.statistics), state._replace(estimator=inner)
 

@@ -341,3 +341,20 @@ def test_the_running_mean_is_what_is_scored_and_saved(engine):
         np.testing.assert_allclose(averaged.theta, expected, rtol=1e-5)
         np.testing.assert_array_equal(averaged.state().train.theta, plain.theta)
     assert averaged.evaluate().returns.mean() != plain.evaluate().returns.mean()
+
+
+@pytest.mark.parametrize("engine", ["host", "device"])
+def test_noise_is_drawn_as_large_as_the_schedule_says(engine):
+    """The same draws as ever, in which neither theta nor the episodes take part, times sigma."""
+    trainers = []
+    for steps in (None, 2 * PAIRS * K):
+        config = configure("pes", perturb_std_decay_steps=steps)
+        if engine == "host":
+            trainers.append(HostTrainer(config, make_simulator=lambda n, _: PointMassSimulator(n)))
+        else:
+            trainers.append(DeviceTrainer(config, environment=point_mass()))
+    for _ in range(4):
+        [_], [row] = [trainer.advance() for trainer in trainers]
+        plain, fading = (np.asarray(x.state().train.estimator.noise) for x in trainers)
+        np.testing.assert_allclose(fading, row["train/perturb_std"] * plain, rtol=1e-6)
+    assert row["train/perturb_std"] < 0.5

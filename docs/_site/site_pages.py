@@ -18,6 +18,7 @@ import yaml
 import pes_rl
 from pes_rl import zoo
 from pes_rl.config import ESTIMATOR_NAMES, build_config
+from pes_rl.config.sources import preset_source
 from pes_rl.envs.registry import OFFICIAL
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +85,7 @@ def task(name: str) -> str:
         "## What it reaches\n\n" + _results(lambda row: row[0].split()[0].strip(",") == name),
         _curves(lambda _, summary: name in summary["environments"]),
         "## The policy that comes with it\n\n" + _policy(name),
-        f"## Preset\n\n{'Tuned' if known.tuned else 'Not tuned by a search of ours'}; "
+        f"## Preset\n\nThat of the default estimator: {preset_source(default)}; "
         f"its first lines say where it comes from.\n\n```yaml\n{preset.read_text()}```",
     ]
     if (DOCS / "tuning" / f"{name}.md").exists():

@@ -9,11 +9,13 @@ from dataclasses import asdict
 from typing import Any
 
 from pes_rl import zoo
+from pes_rl.config import build_config
+from pes_rl.config.sources import preset_source
 from pes_rl.envs.registry import BRAX, OFFICIAL, Environment, default_backend
 
 HELP: str = "list what can be trained"
 
-_ROW = "{:<30} {:<23} {:>4} {:>4} {:>8} {:>10}  {:<8} {}"
+_ROW = "{:<30} {:<23} {:>4} {:>4} {:>8} {:>10}  {:<26} {}"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +30,7 @@ def run(options: dict[str, Any], command: str) -> None:
     if options["json"]:
         print(json.dumps([asdict(environment) for environment in environments], indent=2))
         return
-    titles = "environment", "engines", "obs", "act", "horizon", "solved at", "preset", "zoo"
+    titles = "environment", "engines", "obs", "act", "horizon", "solved at", "zoo", "preset"
     print(_ROW.format(*titles))
     trained = zoo.names()
     for environment in environments:
@@ -57,9 +59,9 @@ def _backends(engine: str, tasks: Mapping[str, Environment]) -> list[str]:
 
 
 def _row(environment: Environment, trained: Collection[str]) -> str:
-    name, known = environment.name, environment.name in OFFICIAL
+    name = environment.name
     solved = "-" if environment.threshold is None else f"{environment.threshold:g}"
-    preset = "-" if not known else "tuned" if environment.tuned else "untuned"
+    preset = preset_source(build_config({"env": name})) if name in OFFICIAL else "-"
     sizes = environment.observation_size, environment.action_size, environment.horizon
     policy = f"zoo/{name}" if name in trained else "-"
-    return _ROW.format(name, ", ".join(environment.engines), *sizes, solved, preset, policy)
+    return _ROW.format(name, ", ".join(environment.engines), *sizes, solved, policy, preset)

@@ -7,7 +7,8 @@ import math
 from pes_rl.comparison.numbers import amount, listed, table
 from pes_rl.comparison.result import Result, shown_options
 from pes_rl.comparison.statistics import COVERAGE
-from pes_rl.config import DERIVED, OPTIONS
+from pes_rl.config import usual_value
+from pes_rl.config.sources import preset_source
 
 _ALWAYS = ("num_pairs", "perturb_std", "learning_rate", "segment_length")
 
@@ -37,33 +38,32 @@ by this speed; their intervals leave its own variation out.
 
 
 def _options(result: Result) -> str:
-    configs = {}
-    for cell in result.plan.first_cells:
-        configs[cell.config.env, cell.config.estimator] = shown_options(cell.config)
-    shown = list(_ALWAYS)
-    for name in next(iter(configs.values())):
-        usual = OPTIONS[name].default
-        derived = name in DERIVED
-        values = {str(options[name]) for options in configs.values()}
-        if name not in shown and (len(values) > 1 or not (derived or values == {str(usual)})):
+    configs = [cell.config for cell in result.plan.first_cells]
+    options = [shown_options(config) for config in configs]
+    shown: list[str] = [*_ALWAYS]
+    for name in options[0]:
+        differ = len({str(values[name]) for values in options}) > 1
+        chosen = any(getattr(config, name) != usual_value(config, name) for config in configs)
+        if name not in shown and (differ or chosen):
             shown.append(name)
     rows = [
-        [env, name, *("-" if options[key] is None else f"{options[key]}" for key in shown)]
-        for (env, name), options in configs.items()
+        [
+            config.env,
+            config.estimator,
+            preset_source(config),
+            *("-" if values[key] is None else f"{values[key]}" for key in shown),
+        ]
+        for config, values in zip(configs, options, strict=True)
     ]
     given = result.plan.options
     source = "the presets" + (f", but for {listed(list(given))}" if given else "")
-    envs = [env for env in result.plan.envs if not result.plan.environment(env).tuned]
-    untuned = (
-        f" **Those of {listed(envs)} are untuned**: no search of ours chose them." if envs else ""
-    )
     return f"""\
 ## Options
 
-From {source}; `configs/ENV.yaml` says how each preset was chosen.{untuned} What is not listed is at
+From {source}; `configs/ENV.yaml` says how each preset was chosen. What is not listed is at
 its default.
 
-{table(["environment", "estimator", *shown], rows)}"""
+{table(["environment", "estimator", "preset", *shown], rows)}"""
 
 
 def _reading(result: Result) -> str:

@@ -10,6 +10,7 @@ from pes_rl.config.build import (
     load_config,
     parse_fields,
     save_config,
+    usual_value,
     with_neutral,
 )
 from pes_rl.config.changes import change, parse_changes
@@ -44,6 +45,7 @@ __all__ = [
     "parse_changes",
     "parse_fields",
     "save_config",
+    "usual_value",
     "validate",
     "with_neutral",
 ]

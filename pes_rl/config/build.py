@@ -67,6 +67,13 @@ def build_config(overrides: Mapping[str, Any], config_file: Path | None = None) 
     return config
 
 
+def usual_value(config: Config, name: str) -> Any:
+    """What the option ``name`` would be had it not been given, with all others as they are."""
+    values = dataclasses.asdict(config)
+    del values[name]
+    return getattr(_complete(values, config.environment), name)
+
+
 def save_config(config: Config, path: Path) -> None:
     """Write every field as YAML; ``load_config`` returns an equal configuration."""
     import yaml

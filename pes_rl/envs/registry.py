@@ -28,7 +28,6 @@ class Environment:
       observation_size: length of one observation, None where only making it would tell.
       action_size: length of one action, None where only making it would tell.
       threshold: episode return that counts as solved, None where nobody has set a meaningful one.
-      tuned: whether its presets come from a search of ours; the files of the others say whence.
       backends: for an engine that has several kinds of physics, those it offers here.
       unlike: in what every backend of an engine departs from the task, so that one has to be asked
         for by name; otherwise the first one is the default.
@@ -43,14 +42,10 @@ class Environment:
     observation_size: int | None = None
     action_size: int | None = None
     threshold: float | None = None
-    tuned: bool = False
     backends: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unlike: Mapping[str, str] = field(default_factory=dict)
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     wrappers: str | None = None
-
-
-_TUNED = ("HalfCheetah", "Swimmer", "Hopper", "Walker2d")
 
 
 _HUMANOIDS = ("Humanoid", "HumanoidStandup")
@@ -68,7 +63,6 @@ def _task(
         observation,
         action,
         threshold,
-        tuned=name in _TUNED,
         backends={"mjx": ("newton" if name in _HUMANOIDS else "jax", "warp")},
         unlike={"mjx": _PGS} if name in _HUMANOIDS else {},
     )

@@ -217,12 +217,22 @@ def test_caveats_are_said():
     assert "cannot be saved" not in summary_markdown(plain)
 
 
-def test_presets_that_no_search_chose_are_named(result):
-    def text(*envs: str) -> str:
-        return "".join(notes(result._replace(plan=make_plan(envs, ["es"], 1, 0, 1000))))
+def test_options_are_those_that_a_user_would_have_to_give(result):
+    def table(envs: list[str], estimator: str) -> list[list[str]]:
+        plan = make_plan(envs, [estimator], 1, 0, 1000)
+        text = "".join(notes(result._replace(plan=plan))).partition("## Options")[2]
+        return [line.strip("| ").split(" | ") for line in text.splitlines() if line[:1] == "|"]
 
-    assert "untuned" not in text("Swimmer", "HalfCheetah")
-    assert "**Those of Ant are untuned**" in text("Swimmer", "Ant")
+    head, _, swimmer, ant = table(["Swimmer", "Ant"], "es")
+    assert (swimmer[2], ant[2]) == ("tuned", "from ARS, untuned here")
+    # Presets set what has a default of its own too.
+    head, _, ant = table(["Ant"], "pes")
+    assert dict(zip(head, ant, strict=True))["horizon"] == "100"
+    head, _, reacher = table(["Reacher"], "es-single")
+    assert dict(zip(head, reacher, strict=True))["hidden_sizes"] == "(32,)"
+    # What follows from others is left out: segments of 50, unless the horizon is shorter.
+    head = table(["Hopper"], "es")[0]
+    assert not {"engine", "horizon", "staggered", "hidden_sizes", "eval_lanes"} & set(head)
 
 
 def test_numbers_as_people_read_them():

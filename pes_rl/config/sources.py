@@ -26,7 +26,7 @@ _SOURCES: dict[str, dict[str, str]] = {
     "InvertedDoublePendulum": {_OTHERS: _UNTUNED, "es-single": _TUNED},
     "InvertedPendulum": {_OTHERS: "set by hand on two seeds"},
     "Pusher": {_OTHERS: _UNTUNED, "es-single": "set by hand on two seeds"},
-    "Reacher": {_OTHERS: _UNTUNED},
+    "Reacher": {_OTHERS: _UNTUNED, "es-single": "set by hand on three seeds"},
     "Swimmer": {_OTHERS: _TUNED, "gpes": "tuned for es-single", GPU_BLOCK: _GPU},
     "Walker2d": {_OTHERS: _ARS, "es": _TUNED, GPU_BLOCK: _GPU},
 }

@@ -26,7 +26,8 @@ from pes_rl.errors import UserError
 from pes_rl.storage.files import fsync_folder, write_synced
 from pes_rl.storage.run_folder import CHECKPOINTS, clear_leftovers, remove, versions
 
-SCHEMA = 4  # 2: pairs carry their numbers; 3: one form on host and device; 4: credit, average
+# 2: pairs carry their numbers; 3: one form on host and device; 4: credit, average; 5: begun.
+SCHEMA = 5
 _ARRAYS, _META, _MANIFEST = "arrays.safetensors", "meta.json", "manifest.json"
 _OPAQUE = "opaque"  # as simulators call saved environments
 # While a checkpoint of the same env_steps is replaced, the one it replaces is still there as .old.
@@ -235,13 +236,16 @@ def _decode(path: Path, files: dict[str, bytes], skipped: list[str]) -> Checkpoi
     from safetensors.numpy import load
 
     header = json.loads(files[_META])
-    if header["schema"] != SCHEMA:
+    if header["schema"] not in (4, SCHEMA):
         raise UserError(
             f"run made by an incompatible version: {path} has checkpoint schema "
             f"{header['schema']} (pes-rl {header.get('pes_rl', 'unknown')}), but pes-rl "
             f"{versions()['pes_rl']} reads schema {SCHEMA}; use the version that made the run"
         )
     arrays = {name: np.require(a, requirements="W") for name, a in load(files[_ARRAYS]).items()}
+    if header["schema"] == 4 and "train/env_steps/low" in arrays:  # its sigma fell from the first
+        zero = np.zeros((), np.uint32)
+        arrays |= {"train/begun/high": zero, "train/begun/low": zero.copy()}
     return Checkpoint(arrays, header["meta"], path, skipped)
 
 

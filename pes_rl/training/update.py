@@ -52,6 +52,7 @@ class TrainState(NamedTuple):
       optimizer: the optimiser's state.
       statistics: of the observations.
       env_steps: live member steps so far.
+      begun: what they were when this start began, 0 for the first.
       credit: what a baseline knows, and what it expected of the members.
       estimator: noise and clocks of the pairs.
     """
@@ -62,6 +63,7 @@ class TrainState(NamedTuple):
     optimizer: Any
     statistics: Statistics
     env_steps: Count
+    begun: Count
     credit: CreditState
     estimator: EstimatorState
 
@@ -132,12 +134,13 @@ def make_update(config: Config, observation_size: int, placement: Placement) -> 
             optimizer=optimizer.init(theta),
             statistics=Statistics.empty(observation_size),
             env_steps=Count.zero(),
+            begun=Count.zero(),
             credit=credit.init(key, theta),
             estimator=estimator.init(key, theta),
         )
 
     def ask(state: TrainState) -> tuple[Perturbation, Affine, TrainState]:
-        scale = perturb_std(config, state.env_steps) / config.perturb_std
+        scale = perturb_std(config, state.env_steps, state.begun) / config.perturb_std
         plan, inner = estimator.perturb(state.estimator, scale)
         return plan, affine(config, state.statistics), state._replace(estimator=inner)
 
@@ -159,7 +162,7 @@ def make_update(config: Config, observation_size: int, placement: Placement) -> 
             info.invalid_particles,
             info.zero_update,
             rate,
-            perturb_std(config, state.env_steps),
+            perturb_std(config, state.env_steps, state.begun),
         )
         state = TrainState(
             state.key,
@@ -168,6 +171,7 @@ def make_update(config: Config, observation_size: int, placement: Placement) -> 
             optimizer_state,
             _observe(config, state.statistics, rollout, placement),
             state.env_steps.plus(steps),
+            state.begun,
             expected,
             inner,
         )
@@ -184,7 +188,7 @@ def start_seed(seed: int, start: int) -> int:
 def begun_anew(state: TrainState, fresh: TrainState) -> TrainState:
     """A ``fresh`` start in a run that goes on: its env steps and its draws of noise do too."""
     estimator = fresh.estimator._replace(draws=state.estimator.draws)
-    return fresh._replace(env_steps=state.env_steps, estimator=estimator)
+    return fresh._replace(env_steps=state.env_steps, begun=state.env_steps, estimator=estimator)
 
 
 def layout() -> TrainState:
@@ -196,7 +200,7 @@ def layout() -> TrainState:
     everywhere: Any = Spec()
     estimator = EstimatorState(everywhere, *[pairs] * 6, scale=everywhere)
     credit = CreditState(pairs, everywhere)
-    return TrainState(*[everywhere] * 6, credit=credit, estimator=estimator)
+    return TrainState(*[everywhere] * 7, credit=credit, estimator=estimator)
 
 
 def configured_estimator(config: Config) -> Estimator:
@@ -232,7 +236,7 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
 
 
 def learning_rate(config: Config, env_steps: Count) -> Array:
-    """The scheduled learning rate; schedules are absolute in env steps."""
+    """The scheduled learning rate, whose schedule has its end where the run has."""
     start = jnp.asarray(config.learning_rate, jnp.float32)
     if config.schedule_env_steps is None:  # constant
         return start
@@ -243,12 +247,12 @@ def learning_rate(config: Config, env_steps: Count) -> Array:
     return start * 0.5 * (1 + jnp.cos(jnp.pi * progress))
 
 
-def perturb_std(config: Config, env_steps: Count) -> Array:
-    """The scheduled sigma, which falls like the inverse of env steps."""
+def perturb_std(config: Config, env_steps: Count, begun: Count) -> Array:
+    """The scheduled sigma, which falls like the inverse of env steps since the start began."""
     start = jnp.asarray(config.perturb_std, jnp.float32)
     if config.perturb_std_decay_steps is None:  # constant
         return start
-    fall = 1 + env_steps.to_float() / config.perturb_std_decay_steps
+    fall = 1 + (env_steps.to_float() - begun.to_float()) / config.perturb_std_decay_steps
     return start / fall.astype(jnp.float32)
 
 

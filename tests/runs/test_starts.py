@@ -102,6 +102,15 @@ def test_a_new_start_has_forgotten_everything_but_draws_other_noise(make):
     assert trainer.advance()[0]["train/segment_return"] != 0
 
 
+@pytest.mark.parametrize("make", [on_a_host, on_devices])
+def test_perturbations_of_a_new_start_are_as_large_as_those_of_the_first(make):
+    trainer = make(replace(CONFIG, perturb_std_decay_steps=100))
+    first, second = (row["train/perturb_std"] for _ in range(2) for row in trainer.advance())
+    trainer.begin_anew(1)
+    again = [row["train/perturb_std"] for _ in range(2) for row in trainer.advance()]
+    assert again == [first, second] and second < first
+
+
 def test_a_start_has_its_time_and_is_kept_once_it_has_come_to_something():
     config = replace(CONFIG, retry_below=5.0)
     start = Start(1, 1000)

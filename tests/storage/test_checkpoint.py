@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from pes_rl.errors import UserError
+from pes_rl.particles.statistics import Count
 from pes_rl.policies.normalizer import Normalizer
 from pes_rl.storage import checkpoint
 from pes_rl.storage.checkpoint import flatten, load_latest, save_checkpoint, unflatten
@@ -146,8 +147,18 @@ def test_another_schema_is_an_error_that_names_both(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "SCHEMA", 7)
     save(tmp_path, 20, 2.0)
     monkeypatch.undo()
-    with pytest.raises(UserError, match=r"incompatible version.* schema 7 .*reads schema 4"):
+    with pytest.raises(UserError, match=r"incompatible version.* schema 7 .*reads schema 5"):
         load_latest(tmp_path)
+
+
+def test_a_run_of_the_schema_before_goes_on(tmp_path, monkeypatch):
+    """Then, sigma fell from the run's beginning on, whichever start it was."""
+    monkeypatch.setattr(checkpoint, "SCHEMA", 4)
+    steps = Count(np.zeros((), np.uint32), np.full((), 7, np.uint32))
+    save_checkpoint(tmp_path, 7, flatten({"train": {"env_steps": steps}}), {})
+    monkeypatch.undo()
+    expected = {"train": {"env_steps": steps, "begun": Count.zero()}}
+    assert unflatten(expected, load_latest(tmp_path).arrays) == expected
 
 
 @pytest.mark.parametrize("function", ["fsync", "replace", "mkdir"])

@@ -18,7 +18,7 @@ _SOURCES: dict[str, dict[str, str]] = {
     "Ant": {_OTHERS: _ARS, "pes": _TUNED, GPU_BLOCK: _GPU},
     "HalfCheetah": {_OTHERS: _TUNED, "gpes": "tuned for es-single", GPU_BLOCK: _GPU},
     "Hopper": {_OTHERS: _TUNED, "gpes": "tuned for es-single", GPU_BLOCK: _GPU},
-    "Humanoid": {_OTHERS: _ARS, "es": "set by hand on a seed"},
+    "Humanoid": {_OTHERS: _ARS, "es": "set by hand on a seed", GPU_BLOCK: _ARS},
     "HumanoidStandup": {
         _OTHERS: "from ARS on Humanoid, untuned here",
         "pes": "set by hand on a seed",

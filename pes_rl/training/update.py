@@ -236,7 +236,7 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
 
 
 def learning_rate(config: Config, env_steps: Count) -> Array:
-    """The scheduled learning rate, whose schedule has its end where the run has."""
+    """The scheduled learning rate; schedules are absolute in env steps, whichever start it is."""
     start = jnp.asarray(config.learning_rate, jnp.float32)
     if config.schedule_env_steps is None:  # constant
         return start

@@ -9,9 +9,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pes_rl.comparison.catching_up import CatchUp
 from pes_rl.comparison.curves import CLOCKS, Curve
 from pes_rl.comparison.result import Result, shown_options
-from pes_rl.comparison.statistics import CONFIDENCE, RESAMPLES
+from pes_rl.comparison.statistics import CONFIDENCE, RESAMPLES, Estimate
 from pes_rl.comparison.summary import AREA, BEST, FINAL, REACHED, SCORE, Measure, Summary
 from pes_rl.storage.files import plain
 
@@ -118,6 +119,7 @@ def _environment(result: Result, env: str) -> dict[str, Any]:
                 "options": plain(shown_options(configs[name])),
                 "speed": _speed(result.timings.get((env, name))),
                 "score": _measure(summary.measures.get((env, name, "", SCORE))),
+                "to_final_of_baseline": _catching_up(summary.catching_up.get((env, name))),
                 "clocks": {
                     clock: _clock(summary, env, name, clock)
                     for clock in CLOCKS
@@ -145,6 +147,16 @@ def _clock(summary: Summary, env: str, name: str, clock: str) -> dict[str, Any]:
     }
 
 
+def _catching_up(found: CatchUp | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "level": _number(found.level),
+        "env_steps": _ends(found.env_steps),
+        "ratio": _ends(found.ratio),
+    }
+
+
 def _overall(summary: Summary, name: str, key: str) -> dict[str, Any] | None:
     """Times to the threshold are of several scales: together they have no median and no mean."""
     found = _measure(summary.overall[name, key])
@@ -158,11 +170,13 @@ def _measure(measure: Measure | None) -> dict[str, Any] | None:
         return None
     found = {name: value for name, value in measure._asdict().items() if value is not None}
     return {
-        name: [_number(x) for x in value]
-        if name == "values"
-        else {end: _number(x) for end, x in value._asdict().items()}
+        name: [_number(x) for x in value] if name == "values" else _ends(value)
         for name, value in found.items()
     }
+
+
+def _ends(estimate: Estimate) -> dict[str, float | str | None]:
+    return {end: _number(x) for end, x in estimate._asdict().items()}
 
 
 def _number(value: float) -> float | str | None:

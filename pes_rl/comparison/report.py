@@ -29,7 +29,7 @@ _CLOCKS = {
 def summary_markdown(result: Result) -> str:
     """The report as Markdown."""
     summary = result.summary
-    blocks = [_introduction(result), _ratios(summary), _plots(result)]
+    blocks = [_introduction(result), _ratios(summary), _catching_up(summary), _plots(result)]
     blocks += [_environment(result, env) for env in summary.envs]
     blocks += [_overall(summary), *notes(result)]
     return "\n\n".join(block for block in blocks if block) + "\n"
@@ -79,6 +79,27 @@ def _ratio(summary: Summary, env: str, name: str, clock: str) -> str:
     assert mine.ratio is not None
     ends = summary.totals[env, name, clock], summary.totals[env, BASELINE, clock]
     return relative(mine.ratio, mine.median.value, other.median.value, *ends)
+
+
+def _catching_up(summary: Summary) -> str:
+    rows = []
+    for (env, name), found in summary.catching_up.items():
+        ends = summary.totals[env, name, "env_steps"], summary.totals[env, BASELINE, "env_steps"]
+        mine, other = found.env_steps.value, found.baseline
+        env_steps = spread(found.env_steps, amount, summary.budgets[env, "env_steps"])
+        share = relative(found.ratio, mine, other, *ends)
+        rows.append([env, name, level(found.level), env_steps, share])
+    if not rows:
+        return ""
+    head = ["environment", "estimator", f"median final of {BASELINE}", "env steps to it", "share"]
+    return f"""\
+## Time to what `{BASELINE}` ends with, as a share of `{BASELINE}`
+
+Env steps to the first evaluation at or above the final return of `{BASELINE}`, medians over seeds,
+and their ratio to those of `{BASELINE}` itself, which may have been there long before its end. Its
+interval draws that level too, with the runs of `{BASELINE}`.
+
+{table(head, rows)}"""
 
 
 def _plots(result: Result) -> str:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pes_rl.comparison.catching_up import CatchUp, catch_up
 from pes_rl.comparison.curves import CLOCKS, Curve, Speed
 from pes_rl.comparison.statistics import (
     Estimate,
@@ -58,6 +59,7 @@ class Summary(NamedTuple):
         has, so that nothing is compared where a run has ended already.
       totals: by environment, estimator and clock: what its shortest run has.
       measures: by environment, estimator, clock ("" for the score) and name.
+      catching_up: by environment and estimator other than the baseline; empty without it.
       overall: of all environments with a threshold together, by estimator and name.
       speeds: by environment and estimator; empty without timing.
     """
@@ -69,6 +71,7 @@ class Summary(NamedTuple):
     budgets: dict[tuple[str, str], float]
     totals: dict[tuple[str, str, str], float]
     measures: dict[Where, Measure]
+    catching_up: dict[tuple[str, str], CatchUp]
     overall: dict[tuple[str, str], Measure]
     speeds: Mapping[tuple[str, str], Speed]
 
@@ -133,6 +136,13 @@ def summarise(
                 key, sample, name, samples.get((env, BASELINE, clock, key))
             )
             for (env, name, clock, key), sample in samples.items()
+        },
+        {
+            (env, name): catch_up(
+                group, groups[env, BASELINE], samples[env, BASELINE, "env_steps", FINAL][:, 0]
+            )
+            for (env, name), group in groups.items()
+            if name != BASELINE and BASELINE in estimators
         },
         {
             (name, key): _measure(key, sample, name, pooled.get((BASELINE, key)))

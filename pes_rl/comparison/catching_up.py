@@ -11,7 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from pes_rl.comparison.curves import Curve
-from pes_rl.comparison.statistics import Estimate, estimate, median
+from pes_rl.comparison.statistics import (
+    Estimate,
+    estimate,
+    estimate_ratio,
+    median,
+    ratio_of_medians,
+)
 
 
 class CatchUp(NamedTuple):
@@ -45,17 +51,16 @@ def catch_up(mine: Sequence[Curve], baseline: Sequence[Curve], finals: np.ndarra
         return median(my_time(my_runs, median(finals[runs])))
 
     def ratio(my_runs: np.ndarray, runs: np.ndarray) -> np.ndarray:
-        mine, other = time(my_runs, runs), median(other_time(runs, median(finals[runs])))
-        with np.errstate(invalid="ignore", divide="ignore"):  # both infinite: NaN
-            return np.where((mine == 0) & (other == 0), 1.0, mine / other)  # both as untrained: 1
+        level = median(finals[runs])
+        return ratio_of_medians(my_time(my_runs, level), other_time(runs, level))
 
     numbers = np.arange(len(mine))[:, None], np.arange(len(baseline))[:, None]
-    level, share = np.median(finals), estimate(ratio, *numbers)
+    level = np.median(finals)
     return CatchUp(
         float(level),
         estimate(time, *numbers),
         float(median(other_time(numbers[1], level))),
-        share._replace(low=max(share.low, 0.0)),
+        estimate_ratio(ratio, *numbers),
     )
 
 

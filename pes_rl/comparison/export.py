@@ -153,6 +153,7 @@ def _catching_up(found: CatchUp | None) -> dict[str, Any] | None:
     return {
         "level": _number(found.level),
         "env_steps": _ends(found.env_steps),
+        "env_steps_of_baseline": _number(found.baseline),
         "ratio": _ends(found.ratio),
     }
 

@@ -59,7 +59,9 @@ def relative(ratio: Estimate, mine: float, other: float, my_end: float, other_en
     if math.isnan(ratio.value):
         return "neither reached it"
     value = times(ratio.value)
-    if math.isinf(mine):
+    if mine > other == 0:
+        value = "∞"
+    elif math.isinf(mine):
         value = f"> {times(my_end / other)}"
     elif math.isinf(other):
         value = f"< {times(mine / other_end)}"

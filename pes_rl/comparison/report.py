@@ -97,7 +97,8 @@ def _catching_up(summary: Summary) -> str:
 
 Env steps to the first evaluation at or above the final return of `{BASELINE}`, medians over seeds,
 and their ratio to those of `{BASELINE}` itself, which may have been there long before its end. Its
-interval draws that level too, with the runs of `{BASELINE}`.
+interval draws that level too, with the runs of `{BASELINE}`, and counts as 1 where it is no higher
+than what all untrained policies have.
 
 {table(head, rows)}"""
 

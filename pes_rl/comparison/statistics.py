@@ -68,9 +68,10 @@ def probability_of_improvement(sample: np.ndarray, baseline: np.ndarray) -> np.n
 
 
 def ratio_of_medians(sample: np.ndarray, baseline: np.ndarray) -> np.ndarray:
-    """median(sample) / median(baseline): 0 or infinite if one is infinite, NaN if both are."""
+    """median(sample) / median(baseline), of times: 1 if both are 0, NaN if both are infinite."""
+    mine, other = median(sample), median(baseline)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.divide(median(sample), median(baseline))
+        return np.where((mine == 0) & (other == 0), 1.0, np.divide(mine, other))
 
 
 def estimate(statistic: Statistic, *samples: np.ndarray) -> Estimate:
@@ -86,6 +87,12 @@ def estimate(statistic: Statistic, *samples: np.ndarray) -> Estimate:
         for _ in range(RESAMPLES // _CHUNK)
     ]
     return Estimate(float(statistic(*samples)), *map(float, interval(np.concatenate(chunks))))
+
+
+def estimate_ratio(statistic: Statistic, *samples: np.ndarray) -> Estimate:
+    """The same of a ratio of times: below 0 it is not, however undefined."""
+    found = estimate(statistic, *samples)
+    return found._replace(low=max(found.low, 0.0))
 
 
 def resample(sample: np.ndarray, rng: np.random.Generator, count: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from pes_rl.comparison.curves import CLOCKS, Curve, Speed
 from pes_rl.comparison.statistics import (
     Estimate,
     estimate,
+    estimate_ratio,
     first_at_least,
     interquartile_mean,
     mean_between,
@@ -215,5 +216,5 @@ def _measure(key: str, values: np.ndarray, name: str, baseline: np.ndarray | Non
     improvement = estimate(probability_of_improvement, sign * values, sign * baseline)
     if key != REACHED:
         return found._replace(improvement=improvement)
-    ratio = estimate(ratio_of_medians, values, baseline)
-    return found._replace(improvement=improvement, ratio=ratio._replace(low=max(ratio.low, 0.0)))
+    ratio = estimate_ratio(ratio_of_medians, values, baseline)
+    return found._replace(improvement=improvement, ratio=ratio)

@@ -83,6 +83,8 @@ def test_ratio_of_medians_by_hand():
     assert ratio_of_medians(sample(INF, INF, 1), sample(4, 8, 5)) == INF
     assert ratio_of_medians(sample(1, 2, 9), sample(INF, INF, 5)) == 0
     assert math.isnan(ratio_of_medians(sample(INF), sample(INF)))
+    assert ratio_of_medians(sample(0), sample(0)) == 1  # both had it before they began
+    assert ratio_of_medians(sample(3), sample(0)) == INF
 
 
 def test_an_undefined_ratio_could_be_anything():

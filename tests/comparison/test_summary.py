@@ -247,6 +247,9 @@ def test_numbers_as_people_read_them():
     always = Estimate(0.0, 0.0, 0.5)
     assert relative(always, 60.0, INF, 300.0, 300.0) == "< 0.20 [0.00, 0.50]"
     neither = Estimate(math.nan, 0.0, INF)
+    late = Estimate(INF, 1.0, INF)  # the baseline has it untrained
+    assert relative(late, 60.0, 0.0, 300.0, 300.0) == "∞ [1.00, ∞]"
+    assert relative(late, INF, 0.0, 300.0, 300.0) == "∞ [1.00, ∞]"
     assert relative(neither, INF, INF, 300.0, 300.0) == "neither reached it"
 
 

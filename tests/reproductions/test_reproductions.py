@@ -140,6 +140,7 @@ def holds(record: dict, text: str) -> bool:
     return claim["holds"]
 
 
+@pytest.mark.slow
 def test_influence_balancing(quick):
     record = quick("influence-balancing")
     assert all(claim["holds"] for claim in record["claims"])
@@ -153,6 +154,7 @@ def test_toy_regression(quick):
     assert ends["ES-Single"].max() < 6 < 20 < ends["RTRL"].min()
 
 
+@pytest.mark.slow
 def test_variance(quick):
     record = quick("variance")
     theory = [c for c in record["claims"] if c["source"].startswith("closed form")]

@@ -142,7 +142,7 @@ def test_the_fused_update_agrees_with_the_reference(name):
     ("name", "fields"),
     [
         ("pes", {"env": "brax/halfcheetah", "backend": "spring"}),
-        ("es-single", {"env": "HalfCheetah", "engine": "mjx"}),
+        pytest.param("es-single", {"env": "HalfCheetah", "engine": "mjx"}, marks=pytest.mark.slow),
     ],
 )
 def test_updates_on_real_physics_agree_with_the_reference(name, fields):

@@ -48,6 +48,7 @@ def test_hyperparameters(tmp_path):
     assert holds(record, "truncated ES settles beside the optimum")
 
 
+@pytest.mark.slow
 def test_many_hyperparameters(tmp_path):
     record = quick("many-hyperparameters", tmp_path)
     assert record["settings"]["hyperparameters"] == 29

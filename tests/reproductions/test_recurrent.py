@@ -98,6 +98,7 @@ def quick(name: str, tmp_path) -> dict:
     return json.loads((tmp_path / "result.json").read_text())
 
 
+@pytest.mark.slow
 def test_copy_task(tmp_path):
     """Methods that see beyond one step copy longer sequences than those that do not."""
     methods = quick("copy-task", tmp_path)["results"]["methods"]
